@@ -1,0 +1,81 @@
+# burin: make            build (no network)        make demo     from nothing to text
+#        make check      every test                make install  PREFIX=/usr/local DESTDIR=
+# Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build
+PREFIX ?= /usr/local
+PYTHON ?= python3
+
+WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+        -Wvla -Wundef
+CFLAGS ?= -O3 -g
+ALL_CFLAGS := -std=c17 -Isrc -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
+LDLIBS := -lcrypto -lutf8proc -ljansson -ledit -lm -pthread
+ifdef SANITIZE
+ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+endif
+
+ROOMS := base model text chip engine cast cmd
+SRC := $(wildcard $(ROOMS:%=src/%/*.c))
+MACHINE := $(shell uname -m)
+
+# Files named *_isa.c are compiled once for each instruction set; kernel_<isa>.c with that set's flags.
+ISA_scalar :=
+ISA_avx2 := -mavx2 -mbmi2
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
+ISAS := scalar
+ifeq ($(MACHINE),x86_64)
+ISAS += avx2 avx512
+else
+SRC := $(filter-out src/engine/kernel_avx%.c,$(SRC))
+endif
+
+ISA_SRC := $(filter %_isa.c,$(SRC))
+OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter-out $(ISA_SRC) src/cmd/%,$(SRC))) \
+       $(foreach i,$(ISAS),$(ISA_SRC:src/%_isa.c=$(BUILD)/%_$(i).o))
+CMD_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter src/cmd/%,$(SRC)))
+
+all: $(BUILD)/burin
+
+$(BUILD)/burin: $(CMD_OBJ) $(OBJ)
+	@echo '  LD  $@'
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Tools that are part of how models/ came to be.
+$(BUILD)/stories: $(BUILD)/tools/tiny/stories.o $(OBJ)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tools/%.o: tools/%.c Makefile
+	@mkdir -p $(@D)
+	@echo '  CC  $@'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define isa_rules
+$(BUILD)/%_$(1).o: src/%_isa.c Makefile
+	@mkdir -p $$(@D)
+	@echo '  CC  $$@'
+	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -DISA=$(1) -MMD -MP -c -o $$@ $$<
+$(BUILD)/engine/kernel_$(1).o: src/engine/kernel_$(1).c Makefile
+	@mkdir -p $$(@D)
+	@echo '  CC  $$@'
+	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
+
+$(BUILD)/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	@echo '  CC  $@'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all clean
+.DELETE_ON_ERROR:

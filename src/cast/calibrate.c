@@ -1,0 +1,91 @@
+/* cast/calibrate: text that the model writes itself.
+ *
+ * A draft chip of 8-bit weights, rounded to nearest, samples windows at temperature 1 from every start token that the
+ * vocabulary offers, in one batch.  No data is needed, and the text is the same on every machine.
+ */
+#include "cast/parts.h"
+
+enum { DRAFT_BITS = 8 };
+
+static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, int rows, int cols, Isa isa, Err *err) {
+  OwnMatrix o;
+  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
+  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, DRAFT_BITS, true, err);
+  if (ok) {
+    ok = quantise(&o, w, NULL, f->pool, isa, err) && engine_install(e, layer, kind, &o.m, err);
+    own_matrix_free(&o);
+  }
+  mem_free(w);
+  return ok;
+}
+
+static bool draft_engine(Engine *e, const Folding *f, Isa isa, Progress *progress, Err *err) {
+  const ChipShape *s = &f->shape;
+  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+  int rows[MAT_PER_LAYER] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim};
+  int cols[MAT_PER_LAYER] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn};
+  for (int l = 0; l < s->layers; l++) {
+    for (int k = 0; k < MAT_PER_LAYER; k++)
+      if (!draft_matrix(e, f, l, (MatKind)k, rows[k], cols[k], isa, err)) return false;
+    progress_to(progress, 0.2 * (l + 1) / s->layers);
+  }
+  return draft_matrix(e, f, -1, MAT_HEAD, s->vocab, s->dim, isa, err);
+}
+
+/* Tokens that calibration text must not hold: they are marks, not text. */
+static uint8_t *banned_tokens(const Vocab *v, int vocab, Err *err) {
+  uint8_t *banned = mem_alloc((size_t)vocab, 1, err);
+  int left = vocab;
+  for (int i = 0; banned && i < v->n; i++)
+    if (v->type[i] == PIECE_CONTROL || v->type[i] == PIECE_UNKNOWN || v->type[i] == PIECE_UNUSED) banned[i] = 1, left--;
+  for (int i = 0; banned && left == 0 && i < vocab; i++) banned[i] = 0;
+  return banned;
+}
+
+/* Tokens that text starts with: the beginning of a sequence, and what parts documents. */
+static int start_tokens(const Vocab *v, int out[2]) {
+  static const char *const name[] = {"<|endoftext|>", "<|end_of_text|>", "</s>"};
+  int n = 0;
+  if (v->bos >= 0) out[n++] = v->bos;
+  for (size_t k = 0; k < sizeof name / sizeof *name && n < 2; k++)
+    for (int i = 0; i < v->n && n < 2; i++)
+      if (str_eq(v->piece[i], str_from(name[k])) && (n == 0 || out[0] != i)) out[n++] = i;
+  if (n == 0) out[n++] = v->eos >= 0 ? v->eos : 0;
+  return n;
+}
+
+static bool sample(Session **s, int n, const Vocab *v, const uint8_t *banned, uint64_t seed, int *tokens, int length,
+                   Progress *progress, Err *err) {
+  SamplerSettings settings;
+  int start[2], starts = start_tokens(v, start), *next = mem_alloc((size_t)n, sizeof *next, err);
+  bool ok = next && sampler_settings(&settings, 1, 0, 1, 0, 1, 0, 0, err);
+  for (int i = 0; ok && i < n; i++) {
+    ok = session_sampler(s[i], &settings, seed + (uint64_t)i, err);
+    next[i] = start[i % starts];
+  }
+  for (int t = 0; ok && t < length; t++) {
+    for (int i = 0; i < n; i++) tokens[i * length + t] = next[i];
+    if (t + 1 == length) break;
+    ok = sessions_step(s, next, n, err);
+    for (int i = 0; ok && i < n; i++) next[i] = session_sample(s[i], banned);
+    progress_to(progress, 0.2 + 0.2 * t / length);
+  }
+  mem_free(next);
+  return ok;
+}
+
+bool calibration_text(const Folding *f, const Chip *base, const CastOptions *o, int *tokens, int windows, int length,
+                      Progress *progress, Err *err) {
+  EngineOptions options = {o->isa, o->threads};
+  Engine *e = engine_new_empty(base, &options, err);
+  Session **s = mem_alloc((size_t)windows, sizeof *s, err);
+  uint8_t *banned = banned_tokens(&base->vocab, f->shape.vocab, err);
+  bool ok = e && s && banned && draft_engine(e, f, o->isa, progress, err);
+  for (int i = 0; ok && i < windows; i++) ok = (s[i] = session_new(e, length, err)) != NULL;
+  ok = ok && sample(s, windows, &base->vocab, banned, o->seed, tokens, length, progress, err);
+  for (int i = 0; s && i < windows; i++) session_free(s[i]);
+  mem_free(s);
+  mem_free(banned);
+  engine_free(e);
+  return ok;
+}

@@ -1,0 +1,223 @@
+/* cast/cast: the pipeline.  Tables and vocabulary; calibration text; then layer by layer: statistics of the inputs that the
+ * layers already cast produce, rounding, writing.
+ */
+#include "cast/parts.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- options ---- */
+
+static bool width_ok(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 6 || bits == 8; }
+
+static bool set_bits(CastOptions *o, Str item, bool first, Err *err) {
+  const char *equal = memchr(item.s, '=', item.n);
+  Str name = {item.s, equal ? (size_t)(equal - item.s) : 0}, number = equal ? (Str){equal + 1, item.n - name.n - 1} : item;
+  int bits = number.n == 1 && number.s[0] >= '0' && number.s[0] <= '9' ? number.s[0] - '0' : -1;
+  if (!width_ok(bits)) return err_set(err, "bits: expected 2, 3, 4, 6 or 8, found '%.*s'", STR_FMT(number));
+  if (!equal) {
+    if (!first) return err_set(err, "bits: '%.*s' without a name may only come first", STR_FMT(item));
+    for (int k = 0; k < MAT_KINDS; k++) o->bits[k] = k < MAT_HEAD ? bits : bits == 8 ? 8 : 6;
+    return true;
+  }
+  for (int k = 0; k < MAT_KINDS; k++)
+    if (str_eq(name, str_from(mat_name[k]))) {
+      if (k == MAT_EMBED && bits < 6) return err_set(err, "bits: the embedding takes 6 or 8, found %d", bits);
+      o->bits[k] = bits;
+      return true;
+    }
+  return err_set(err, "bits: expected one of q k v o gate up down head embed before '=', found '%.*s'", STR_FMT(name));
+}
+
+bool cast_parse_bits(CastOptions *o, const char *text, Err *err) {
+  bool first = true;
+  for (const char *p = text;;) {
+    size_t n = strcspn(p, ",");
+    if (!set_bits(o, (Str){p, n}, first, err)) return false;
+    first = false;
+    if (!p[n]) return true;
+    p += n + 1;
+  }
+}
+
+/* ---- the cast as it runs ---- */
+
+typedef struct {
+  const Model *model;
+  const CastOptions *o;
+  CastReport *report;
+  Folding f;
+  Pool *pool;
+  Chip base;          /* shape, rotary tables, vocabulary, embedding: what an engine needs beside matrices */
+  OwnMatrix embed;
+  int16_t *rotary_high, *rotary_low;
+  ChipWriter *out;
+  Engine *engine;     /* of the walk */
+  Progress progress;
+} Cast;
+
+static int16_t q15(double x) {
+  double v = floor(x * 32768 + 0.5);
+  return (int16_t)(v > 32767 ? 32767 : v < -32767 ? -32767 : v);
+}
+
+static bool make_rotary(Cast *c, Err *err) {
+  int half = c->f.shape.rotary_dims / 2, high = (c->f.shape.context + ROTARY_LOW - 1) / ROTARY_LOW;
+  double *frequency = mem_alloc((size_t)half, sizeof *frequency, err);
+  c->rotary_high = mem_alloc((size_t)high * (size_t)half, 4, err);
+  c->rotary_low = mem_alloc(ROTARY_LOW * (size_t)half, 4, err);
+  bool ok = frequency && c->rotary_high && c->rotary_low;
+  if (ok) {
+    model_rotary_frequencies(c->model, frequency);
+    for (int p = 0; p < high; p++)
+      for (int i = 0; i < half; i++) {
+        c->rotary_high[(p * half + i) * 2] = q15(cos((double)p * ROTARY_LOW * frequency[i]));
+        c->rotary_high[(p * half + i) * 2 + 1] = q15(sin((double)p * ROTARY_LOW * frequency[i]));
+      }
+    for (int p = 0; p < ROTARY_LOW; p++)
+      for (int i = 0; i < half; i++) {
+        c->rotary_low[(p * half + i) * 2] = q15(cos(p * frequency[i]));
+        c->rotary_low[(p * half + i) * 2 + 1] = q15(sin(p * frequency[i]));
+      }
+  }
+  mem_free(frequency);
+  return ok;
+}
+
+static bool make_embedding(Cast *c, Err *err) {
+  int rows = c->f.shape.vocab, cols = c->f.shape.dim;
+  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
+  bool ok = w && fold_matrix(&c->f, -1, MAT_EMBED, w, err) &&
+            own_matrix_new(&c->embed, rows, cols, c->o->bits[MAT_EMBED], false, err) &&
+            quantise_embedding(&c->embed, w, c->pool, err);
+  mem_free(w);
+  return ok;
+}
+
+/* Folds, rounds and writes one matrix; installs it into the engine of the walk where there is one. */
+static bool cast_matrix(Cast *c, int layer, MatKind kind, const Factor *factor, Err *err) {
+  const ChipShape *s = &c->f.shape;
+  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+  int rows[MAT_KINDS] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab};
+  int cols[MAT_KINDS] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn, s->dim};
+  OwnMatrix o = {0};
+  float *w = mem_alloc((size_t)rows[kind] * (size_t)cols[kind], sizeof *w, err);
+  bool ok = w && fold_matrix(&c->f, layer, kind, w, err) &&
+            own_matrix_new(&o, rows[kind], cols[kind], c->o->bits[kind], true, err) &&
+            quantise(&o, w, factor, c->pool, c->o->isa, err) &&
+            chip_write_matrix(c->out, layer, kind, &o.m, err) &&
+            (!c->engine || kind == MAT_HEAD || engine_install(c->engine, layer, kind, &o.m, err));
+  own_matrix_free(&o);
+  mem_free(w);
+  return ok;
+}
+
+static bool cast_fast(Cast *c, Err *err) {
+  for (int l = 0; l < c->f.shape.layers; l++) {
+    for (int k = 0; k < MAT_PER_LAYER; k++)
+      if (!cast_matrix(c, l, (MatKind)k, NULL, err)) return false;
+    progress_to(&c->progress, (l + 1.0) / (c->f.shape.layers + 4));
+  }
+  return cast_matrix(c, -1, MAT_HEAD, NULL, err);
+}
+
+static void count_saturated(Cast *c, const EngineStop *at) {
+  size_t n = (size_t)at->tokens * (size_t)c->f.shape.dim;
+  for (size_t i = 0; i < n; i++) c->report->saturated += at->residual[i] == INT32_MAX || at->residual[i] == -INT32_MAX;
+}
+
+/* The hook of the walk: the matrices that read one input share its statistics. */
+static bool at_stop(void *arg, const EngineStop *at, Err *err) {
+  static const int shared[MAT_KINDS] = {[MAT_Q] = 3, [MAT_O] = 1, [MAT_GATE] = 2, [MAT_DOWN] = 1, [MAT_HEAD] = 1};
+  static const double DAMPING = 0.01; /* of the mean of H's diagonal; GPTQ's value */
+  Cast *c = arg;
+  size_t n = (size_t)at->cols;
+  Factor factor = {0};
+  double *h = mem_alloc(n * n, sizeof *h, err);
+  count_saturated(c, at);
+  bool ok = h && hessian_add(h, at->cols, at, c->pool, c->o->isa, err) &&
+            factor_new(&factor, h, at->cols, DAMPING, c->pool, c->o->isa, err);
+  mem_free(h);
+  for (int k = 0; ok && k < shared[at->first]; k++)
+    ok = cast_matrix(c, at->first == MAT_HEAD ? -1 : at->layer, (MatKind)((int)at->first + k), &factor, err);
+  factor_free(&factor);
+  if (at->first == MAT_Q && at->layer > 0)
+    for (int k = 0; k < MAT_PER_LAYER; k++) engine_uninstall(c->engine, at->layer - 1, (MatKind)k);
+  progress_to(&c->progress, 0.4 + 0.6 * (at->layer + (at->first >= MAT_GATE ? 0.5 : 0)) / (c->f.shape.layers + 2));
+  return ok;
+}
+
+static bool cast_calibrated(Cast *c, Err *err) {
+  int length = CALIB_LENGTH < c->f.shape.context ? CALIB_LENGTH : c->f.shape.context;
+  int *tokens = mem_alloc((size_t)CALIB_WINDOWS * (size_t)length, sizeof *tokens, err);
+  Session *s[CALIB_WINDOWS] = {0};
+  EngineOptions options = {c->o->isa, c->o->threads};
+  c->report->calibration_tokens = CALIB_WINDOWS * length;
+  bool ok = tokens && calibration_text(&c->f, &c->base, c->o, tokens, CALIB_WINDOWS, length, &c->progress, err);
+  ok = ok && (c->engine = engine_new_empty(&c->base, &options, err)) != NULL;
+  for (int i = 0; ok && i < CALIB_WINDOWS; i++) ok = (s[i] = session_new(c->engine, length, err)) != NULL;
+  ok = ok && engine_walk(c->engine, s, CALIB_WINDOWS, tokens, length, at_stop, c, err);
+  for (int i = 0; i < CALIB_WINDOWS; i++) session_free(s[i]);
+  mem_free(tokens);
+  return ok;
+}
+
+/* ---- provenance ---- */
+
+static char *provenance(const Cast *c, Err *err) {
+  char hash[65], name[256];
+  hex_of(c->model->hash, 32, hash);
+  snprintf(name, sizeof name, "%.*s", STR_FMT(c->model->name));
+  json_t *bits = json_object();
+  for (int k = 0; k < MAT_KINDS; k++) json_object_set_new(bits, mat_name[k], json_integer(c->o->bits[k]));
+  json_t *root = json_pack(
+      "{s:{s:s, s:s%, s:s%, s:s%}, s:{s:o, s:s, s:I}, s:i, s:{s:i, s:I}}", "source", "sha256", hash, "arch", c->model->arch.s,
+      c->model->arch.n, "name", c->model->name.s, c->model->name.n, "license", c->model->license.s, c->model->license.n, "cast",
+      "bits", bits, "rounding", c->o->fast ? "nearest" : "gptq", "seed", (json_int_t)c->o->seed, "arithmetic", CHIP_ARITHMETIC,
+      "calibration", "tokens", c->report->calibration_tokens, "saturated", (json_int_t)c->report->saturated);
+  char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+  json_decref(root);
+  if (!text) err_set(err, "the model's name, architecture or license is not valid UTF-8");
+  return text;
+}
+
+/* ---- the whole ---- */
+
+static bool run(Cast *c, const char *path, Err *err) {
+  if (!folding_new(&c->f, c->model, c->o->seed, c->pool, err) || !make_rotary(c, err) || !make_embedding(c, err)) return false;
+  c->base = (Chip){.shape = c->f.shape, .embed = c->embed.m, .vocab = c->model->vocab, .rotary_high = c->rotary_high, .rotary_low = c->rotary_low};
+  c->out = chip_writer_open(path, &c->f.shape, err);
+  bool ok = c->out && chip_write_rotary(c->out, c->rotary_high, c->rotary_low, err) &&
+            chip_write_vocab(c->out, &c->model->vocab, err) && (c->o->fast ? cast_fast(c, err) : cast_calibrated(c, err)) &&
+            chip_write_matrix(c->out, -1, MAT_EMBED, &c->embed.m, err);
+  char *text = ok ? provenance(c, err) : NULL;
+  if (!text) return false;
+  uint8_t hash[32];
+  ok = chip_writer_commit(c->out, str_from(text), hash, err);
+  c->out = NULL;
+  free(text);
+  if (ok) hex_of(hash, 32, c->report->hash);
+  return ok;
+}
+
+bool cast_model(const Model *m, const char *path, const CastOptions *options, CastReport *report, Err *err) {
+  *report = (CastReport){0};
+  Cast c = {.model = m, .o = options, .report = report};
+  double start = now_seconds();
+  progress_start(&c.progress, "cast");
+  c.pool = pool_new(options->threads ? options->threads : cpu_count(), err);
+  bool ok = c.pool && run(&c, path, err);
+  progress_end(&c.progress);
+  chip_writer_abort(c.out);
+  engine_free(c.engine);
+  own_matrix_free(&c.embed);
+  mem_free(c.rotary_high);
+  mem_free(c.rotary_low);
+  folding_free(&c.f);
+  pool_free(c.pool);
+  report->seconds = now_seconds() - start;
+  return ok;
+}

@@ -1,0 +1,109 @@
+/* cast/parts (private to cast): the steps of the cast. */
+#ifndef BURIN_CAST_PARTS_H
+#define BURIN_CAST_PARTS_H
+
+#include "cast/cast.h"
+#include "engine/engine.h"
+
+/* ---- rotation: Q = diag(sign) (O (x) H), O of order m, H the normalised Hadamard of order 2^k, m 2^k = dim ---- */
+typedef struct {
+  int dim, m, pow2;
+  float *sign;  /* (dim) */
+  float *mix;   /* (m, m) orthogonal; NULL for m = 1 */
+} Rotation;
+
+bool rotation_new(Rotation *r, int dim, uint64_t seed, Err *err);
+void rotation_free(Rotation *r);
+/* x (dim, inner) <- Q^T x, in place; with inner = 1 that is the row vector x times Q.  scratch (dim, inner). */
+void rotation_apply(const Rotation *r, float *x, int inner, float *scratch);
+/* Normalised orthogonal transform of blocks of `n` values: Hadamard where n is a power of two, else the one of a Rotation. */
+void hadamard(float *x, int n, int inner); /* n a power of two, unnormalised; x (n, inner) */
+
+/* ---- folding: the float matrix that stands in the chip's place, row-major (rows, cols) of the chip ---- */
+typedef struct {
+  const Model *model;
+  ChipShape shape;
+  Rotation residual, head; /* of the residual stream; of the values of one head */
+  Pool *pool;
+} Folding;
+
+bool folding_new(Folding *f, const Model *m, uint64_t seed, Pool *pool, Err *err);
+void folding_free(Folding *f);
+/* w (rows, cols) <- matrix `kind` of layer `layer`. */
+bool fold_matrix(const Folding *f, int layer, MatKind kind, float *w, Err *err);
+
+/* ---- rounding ---- */
+typedef struct {
+  Matrix m;
+  uint16_t *row_scale;
+  uint8_t *group_scale, *codes;
+} OwnMatrix; /* a Matrix with the memory behind it */
+
+bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Err *err);
+void own_matrix_free(OwnMatrix *o);
+
+/* The inverse root of a Hessian, as GPTQ uses it: u (n, n), u[j][k] for k <= j is U[k][j] of H^-1 = U^T U; and H's diagonal,
+ * mean 1. */
+typedef struct {
+  int n;
+  float *u, *diagonal;
+} Factor;
+
+/* h (n, n) symmetric, upper triangle given; destroyed. */
+bool factor_new(Factor *f, double *h, int n, double damping, Pool *pool, Isa isa, Err *err);
+void factor_free(Factor *f);
+
+/* Rounds w (rows, cols of the matrix) into o.  factor NULL: round to nearest with an even weight on all columns. */
+bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa, Err *err);
+bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err);
+
+/* ---- calibration ---- */
+enum { CALIB_WINDOWS = 36, CALIB_LENGTH = 256 };
+/* Text sampled from the model itself through a draft of 8-bit weights: tokens (windows, length). */
+bool calibration_text(const Folding *f, const Chip *base, const CastOptions *o, int *tokens, int windows, int length,
+                      Progress *progress, Err *err);
+/* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
+bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err);
+
+/* ---- kernels, compiled once for each instruction set from cast/linear_isa.c and cast/round_isa.c ---- */
+typedef struct {
+  int levels;
+  float level[256], middle[256]; /* middle[i] between level i and i + 1 */
+  bool uniform;
+  float step;
+} Book;
+
+typedef struct {
+  int rows, cols, groups; /* at most ROUND_LANES rows */
+  const Book *book;
+  int max_scale, candidates;
+  float lowest;           /* smallest candidate, as a share of the range that fits the largest weight */
+  const float *diagonal;  /* (cols) weight of a column's error, or NULL: 1 */
+  const float *u;         /* Factor.u or NULL */
+  float *w;               /* (groups * 64, ROUND_LANES) weights of the rows; destroyed */
+  float *error;           /* (64, ROUND_LANES) scratch */
+  float unit[16];         /* row scale as a float */
+  uint8_t *scale;         /* (groups, ROUND_LANES) */
+  uint8_t *code;          /* (groups * 64, ROUND_LANES) */
+} RoundJob;
+enum { ROUND_LANES = 16 };
+
+#define DECLARE_CAST(isa)                                                                                                  \
+  void round_rows_##isa(RoundJob *j);                                                                                      \
+  /* c (m rows of stride ldc, n) += sign * a (m, k of stride lda) b (k, n of stride ldb) */                                \
+  void add_product_##isa(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n,    \
+                         int k, double sign);                                                                              \
+  /* c (m, n) += x^T y over t tokens: x, y (t, stride); sums of a call are float, c is double */                           \
+  void add_outer_##isa(double *c, size_t ldc, const float *x, const float *y, size_t stride, int m, int n, int t);
+DECLARE_CAST(scalar)
+DECLARE_CAST(avx2)
+DECLARE_CAST(avx512)
+
+typedef struct {
+  void (*round_rows)(RoundJob *j);
+  void (*add_product)(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n, int k, double sign);
+  void (*add_outer)(double *c, size_t ldc, const float *x, const float *y, size_t stride, int m, int n, int t);
+} CastKernels;
+const CastKernels *cast_kernels(Isa isa);
+
+#endif

@@ -1,0 +1,115 @@
+/* cast/round_isa: rounds up to 16 rows of a matrix at once, a row a lane.  Compiled once for each instruction set; lanes
+ * do not mix, so the width of a vector changes nothing in the result.
+ *
+ * Source of the error feedback: GPTQ (Frantar et al. 2022); scales are searched anew for each group on the weights as the
+ * feedback has left them.
+ */
+#include "cast/parts.h"
+
+#include <math.h>
+
+#define JOIN2(a, b) a##_##b
+#define JOIN(a, b) JOIN2(a, b)
+#define N ROUND_LANES
+
+/* Nearest level of y: its code and value. */
+static inline void nearest(const Book *b, const float *restrict y, float *restrict q, int *restrict code) {
+  if (b->uniform) {
+    float most = (float)(b->levels - 1), inverse = 1 / b->step;
+    for (int i = 0; i < N; i++) {
+      float t = (y[i] - b->level[0]) * inverse;
+      t = t < 0 ? 0 : t > most ? most : t;
+      int c = (int)(t + 0.5f);
+      code[i] = c;
+      q[i] = b->level[0] + (float)c * b->step;
+    }
+    return;
+  }
+  for (int i = 0; i < N; i++) code[i] = 0, q[i] = b->level[0];
+  for (int k = 0; k + 1 < b->levels; k++) {
+    float middle = b->middle[k], delta = b->level[k + 1] - b->level[k];
+    for (int i = 0; i < N; i++) {
+      code[i] += y[i] > middle;
+      q[i] += y[i] > middle ? delta : 0;
+    }
+  }
+}
+
+static void pick_scales(const RoundJob *j, int g, float *restrict best) {
+  float big[N], best_error[N], reach = fmaxf(-j->book->level[0], j->book->level[j->book->levels - 1]);
+  for (int i = 0; i < N; i++) big[i] = 0, best[i] = 1, best_error[i] = INFINITY;
+  const float *w = j->w + (size_t)g * GROUP * N;
+  for (int k = 0; k < GROUP; k++)
+    for (int i = 0; i < N; i++) big[i] = fabsf(w[k * N + i]) > big[i] ? fabsf(w[k * N + i]) : big[i];
+  for (int c = 0; c < j->candidates; c++) {
+    float share = j->candidates > 1 ? j->lowest + (1.05f - j->lowest) * (float)c / (float)(j->candidates - 1) : 1;
+    float s[N], unit[N], inverse[N], error[N], y[N], q[N];
+    int code[N];
+    for (int i = 0; i < N; i++) {
+      float x = big[i] * share / (j->unit[i] * reach);
+      x = x < 1 ? 1 : x > (float)j->max_scale ? (float)j->max_scale : x;
+      s[i] = (float)(int)(x + 0.5f);
+      unit[i] = s[i] * j->unit[i];
+      inverse[i] = 1 / unit[i];
+      error[i] = 0;
+    }
+    for (int k = 0; k < GROUP && g * GROUP + k < j->cols; k++) {
+      float weight = j->diagonal ? j->diagonal[g * GROUP + k] : 1;
+      for (int i = 0; i < N; i++) y[i] = w[k * N + i] * inverse[i];
+      nearest(j->book, y, q, code);
+      for (int i = 0; i < N; i++) {
+        float d = w[k * N + i] - q[i] * unit[i];
+        error[i] += d * d * weight;
+      }
+    }
+    for (int i = 0; i < N; i++) {
+      best[i] = error[i] < best_error[i] ? s[i] : best[i];
+      best_error[i] = error[i] < best_error[i] ? error[i] : best_error[i];
+    }
+  }
+}
+
+/* w[col] -= sum over the group's columns of error * U[k][col], for the columns behind the group */
+static void feed_back(const RoundJob *j, int g) {
+  int first = g * GROUP;
+  for (int c = first + GROUP; c < j->cols; c++) {
+    const float *restrict u = j->u + (size_t)c * (size_t)j->cols + (size_t)first;
+    float *restrict w = j->w + (size_t)c * N, sum[N];
+    const float *restrict e = j->error;
+    for (int i = 0; i < N; i++) sum[i] = 0;
+    for (int k = 0; k < GROUP; k++)
+      for (int i = 0; i < N; i++) sum[i] += u[k] * e[k * N + i];
+    for (int i = 0; i < N; i++) w[i] -= sum[i];
+  }
+}
+
+static void round_group(const RoundJob *j, int g) {
+  float s[N], unit[N], inverse[N], y[N], q[N];
+  int code[N], first = g * GROUP, n = j->cols - first < GROUP ? j->cols - first : GROUP;
+  pick_scales(j, g, s);
+  for (int i = 0; i < N; i++) {
+    unit[i] = s[i] * j->unit[i];
+    inverse[i] = 1 / unit[i];
+    j->scale[g * N + i] = (uint8_t)s[i];
+  }
+  for (int k = 0; k < n; k++) {
+    float *restrict w = j->w + (size_t)(first + k) * N;
+    for (int i = 0; i < N; i++) y[i] = w[i] * inverse[i];
+    nearest(j->book, y, q, code);
+    for (int i = 0; i < N; i++) j->code[(size_t)(first + k) * N + (size_t)i] = (uint8_t)code[i];
+    if (!j->u) continue;
+    float *restrict e = j->error + (size_t)k * N;
+    float inverse_u = 1 / j->u[(size_t)(first + k) * (size_t)j->cols + (size_t)(first + k)];
+    for (int i = 0; i < N; i++) e[i] = (w[i] - q[i] * unit[i]) * inverse_u;
+    for (int later = k + 1; later < n; later++) {
+      float u = j->u[(size_t)(first + later) * (size_t)j->cols + (size_t)(first + k)];
+      float *restrict x = j->w + (size_t)(first + later) * N;
+      for (int i = 0; i < N; i++) x[i] -= e[i] * u;
+    }
+  }
+  if (j->u && n == GROUP) feed_back(j, g);
+}
+
+void JOIN(round_rows, ISA)(RoundJob *j) {
+  for (int g = 0; g < j->groups; g++) round_group(j, g);
+}

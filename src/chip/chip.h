@@ -1,0 +1,194 @@
+/* chip: the integer definition of a model.
+ *
+ * Owns the Chip object, its file format (doc/chip-file.md), the fixed-point arithmetic as plain scalar functions
+ * (doc/arithmetic.md) and the one accessor for a weight's code.  Everything after the cast takes a `const Chip *`.
+ * Refuses to decide anything: a Chip is what the cast made it.
+ */
+#ifndef BURIN_CHIP_H
+#define BURIN_CHIP_H
+
+#include "base/base.h"
+#include "chip/fixed.h"
+
+enum {
+  CHIP_FORMAT = 1,     /* of the file */
+  CHIP_ARITHMETIC = 1, /* of the formulas */
+  GROUP = 64,          /* columns that share a group scale */
+  FRAC = 12,           /* fraction bits of residual, q, k, v, attention output, gate, up, act */
+  FRAC_LOGIT = 16,     /* of logits and of attention scores (base-2 exponents) */
+  BUTTERFLY = 64,      /* width of the Hadamard before down */
+  ROTARY_LOW = 64,     /* positions in the low table */
+};
+
+/* ---- matrices ---- */
+
+typedef enum { MAT_Q, MAT_K, MAT_V, MAT_O, MAT_GATE, MAT_UP, MAT_DOWN, MAT_PER_LAYER, MAT_HEAD = MAT_PER_LAYER, MAT_EMBED, MAT_KINDS } MatKind;
+
+extern const char *const mat_name[MAT_KINDS]; /* q k v o gate up down head embed */
+
+/* w[r][c] = level[code(r,c)] * group_scale[r][c / 64] * row_scale[r] * 2^exponent; the embedding has no group scales (1).
+ * Codes are packed row by row, group by group: 64 codes of `bits` bits, little-endian bit order, 8 * bits bytes.
+ * Columns past `cols` in the last group hold code 0 and meet zero activations. */
+typedef struct {
+  int rows, cols, groups; /* groups = ceil(cols / 64) */
+  int bits;               /* 2 3 4 6 8 */
+  int exponent;           /* -96 .. 32 */
+  int levels;             /* codes in use, at most 2^bits */
+  int8_t level[256];      /* [levels] strictly increasing */
+  const uint16_t *row_scale;  /* [rows] */
+  const uint8_t *group_scale; /* [rows][groups], 1..63 (bits <= 4) or 1..15; NULL for the embedding */
+  const uint8_t *codes;       /* [rows][groups][8 * bits] */
+} Matrix;
+
+/* The code of one weight: the only way in which engine, RTL and masks read one. */
+static inline int matrix_code(const Matrix *m, int row, int col) {
+  const uint8_t *g = m->codes + ((size_t)row * (size_t)m->groups + (size_t)(col / GROUP)) * (size_t)(8 * m->bits);
+  unsigned bit = (unsigned)(col % GROUP * m->bits), word = g[bit / 8];
+  if (bit % 8 + (unsigned)m->bits > 8) word |= (unsigned)g[bit / 8 + 1] << 8;
+  return (int)(word >> bit % 8 & ((1u << m->bits) - 1));
+}
+
+static inline int matrix_group_scale(const Matrix *m, int row, int group) {
+  return m->group_scale ? m->group_scale[(size_t)row * (size_t)m->groups + (size_t)group] : 1;
+}
+
+/* The 64 levels of one group of one row. */
+void matrix_group_levels(const Matrix *m, int row, int group, int8_t out[GROUP]);
+
+size_t matrix_code_bytes(const Matrix *m);
+int matrix_max_group_scale(int bits); /* 63 or 15 */
+int matrix_max_level(int bits);       /* 31, 63 or 127 */
+/* Every code in use, every scale in range, and every row's accumulator within int32 (doc/arithmetic.md 2). */
+bool matrix_check(const Matrix *m, const char *name, Err *err);
+
+/* ---- the chip ---- */
+
+typedef enum { CHIP_PAIRS_ADJACENT, CHIP_PAIRS_HALVES } ChipPairs;
+
+typedef struct {
+  int layers, dim, ffn, heads, kv_heads, head_dim, vocab, context; /* ffn is a multiple of 64 */
+  int rotary_dims;
+  ChipPairs pairs;
+  uint32_t root_dim; /* round(sqrt(dim) * 2^8) */
+  uint64_t eps;      /* round(eps * dim * 2^24) */
+} ChipShape;
+
+typedef struct {
+  ChipShape shape;
+  Matrix embed, head;
+  Matrix (*layer)[MAT_PER_LAYER]; /* (layers) */
+  const int16_t *rotary_high;     /* (ceil(context / 64), rotary_dims / 2, 2): cos, sin of the angle at position 64 p, Q15 */
+  const int16_t *rotary_low;      /* (64, rotary_dims / 2, 2): at position p */
+  Vocab vocab;
+  Str provenance; /* JSON: source, options, measured quality; not part of the hash */
+  uint8_t hash[32];
+  uint64_t bytes; /* of the file */
+  /* private below */
+  Arena arena;
+  FileMap file;
+  int sections;
+} Chip;
+
+/* Maps a .chip file.  Checks its structure and the checksums of everything but the matrices' contents; those are
+ * checked by chip_verify, which the engine calls for every matrix as it reads it anyway. */
+bool chip_open(Chip *c, const char *path, Err *err);
+void chip_close(Chip *c);
+bool chip_is(const FileMap *file);
+/* Checksum and content of matrix number i of chip_matrices(), in 0 .. chip_matrices() - 1: layer by layer, then head, embed. */
+int chip_matrices(const Chip *c);
+const Matrix *chip_matrix(const Chip *c, int i, char name[32]);
+bool chip_verify(const Chip *c, int i, Err *err);
+bool chip_verify_all(const Chip *c, Err *err);
+
+/* The chip's hash as 64 hexadecimal digits. */
+void chip_hash_text(const Chip *c, char out[65]);
+
+/* Bits read for one token over weights in them: codes, group scales and row scales of all matrices and the head (the
+ * embedding row is one row: left out). */
+double chip_bits_per_weight(const Chip *c);
+uint64_t chip_bytes_per_token(const Chip *c);
+uint64_t chip_weights(const Chip *c); /* of all matrices, embedding included */
+
+/* ---- writing: sections stream to the file as the cast makes them ---- */
+typedef struct ChipWriter ChipWriter;
+
+ChipWriter *chip_writer_open(const char *path, const ChipShape *shape, Err *err);
+bool chip_write_rotary(ChipWriter *w, const int16_t *high, const int16_t *low, Err *err);
+bool chip_write_vocab(ChipWriter *w, const Vocab *v, Err *err);
+bool chip_write_matrix(ChipWriter *w, int layer, MatKind kind, const Matrix *m, Err *err); /* layer -1: head, embed */
+/* Writes the provenance, fills hash, commits the file and frees w, whatever happens. */
+bool chip_writer_commit(ChipWriter *w, Str provenance, uint8_t hash[32], Err *err);
+void chip_writer_abort(ChipWriter *w);
+
+/* ---- the arithmetic (doc/arithmetic.md 3), scalar and plain: the reference of every faster form ---- */
+
+extern const int32_t exp2_table[65];    /* floor(32767 * 2^(-i/64) + 1/2) */
+extern const uint32_t exp2_table_30[65]; /* floor((2^30 - 1) * 2^(-i/64) + 1/2) */
+extern const int32_t sigmoid_table[65]; /* floor(32768 / (1 + exp(-i/4)) + 1/2) */
+
+/* a[n] <- v[n] * 2^-e in -127..127; returns e. */
+int quant8(const int32_t *v, int n, int8_t *a);
+
+/* RMS norm: a[dim] and exponent as quant8; the returned scale turns a matrix accumulator into units of the norm's output. */
+Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a);
+
+/* acc = sum over groups of S * (sum of level * a); exact in int32 by the cast's check.  a[groups * 64], zeros past cols. */
+int32_t matrix_row(const Matrix *m, int row, const int8_t *a);
+
+/* y of a matrix in frac fraction bits.  x is the scale of norm8, or plain_scale for a vector that was only quantised. */
+int32_t matrix_finish(int32_t acc, uint32_t row_scale, int exponent, Scale x, int frac);
+
+/* The scale of a vector in units of 2^-FRAC that quant8 gave exponent e: exact, M stands one above its usual range. */
+static inline Scale plain_scale(int e) { return (Scale){65536, e - FRAC - 16}; }
+
+/* cos and sin of pair i at position p, Q15. */
+void rotary_pair(const Chip *c, int position, int i, int32_t *cos_q15, int32_t *sin_q15);
+/* Rotates the first rotary_dims of one head in place. */
+void rotary_apply(const Chip *c, int position, int32_t *head);
+
+/* 16-fraction-bit score of one key: dot = q . k, with exponents. */
+int32_t score_of(int32_t dot, int nq, int nk);
+/* 15-bit weight of a token whose score lies d below the largest. */
+int32_t softmax_weight(uint32_t d);
+/* One query head over n tokens: q8[head_dim] exponent nq; k8, v8 with a stride in bytes, exponents nk, nv with a stride.
+ * out[head_dim] in FRAC bits. */
+typedef struct {
+  const int8_t *k, *v;
+  const uint8_t *nk, *nv;
+  size_t stride, exponent_stride;
+} KvView;
+void attention_head(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out);
+
+/* silu(g) * u in FRAC bits. */
+int32_t gate_one(int32_t g, int32_t u);
+/* The butterfly of every block of 64, then quant8; act is overwritten.  Returns the exponent. */
+int butterfly_quant8(int32_t *act, int n, int8_t *a);
+
+/* Element of an embedding row, FRAC bits. */
+int32_t embed_one(const Matrix *m, int token, int col);
+
+/* ---- the sampler ---- */
+typedef struct {
+  uint32_t inv_temperature;  /* round(2^12 / T), 1 .. 2^22; 0: greedy */
+  int top_k;                 /* 0: all */
+  uint32_t top_p, min_p;     /* Q16; top_p 65536: all; min_p 0: none */
+  uint32_t repeat_q16;       /* round(2^16 * repetition penalty); 65536: none */
+  uint32_t repeat_inverse_q16; /* round(2^16 / repetition penalty) */
+  int32_t frequency_q16, presence_q16; /* OpenAI's penalties in logits, Q16 */
+} SamplerSettings;
+
+typedef struct {
+  int *index;      /* [vocab] candidates */
+  uint32_t *p;     /* [vocab] */
+  uint64_t *key;   /* [vocab] scratch of the order */
+} SamplerScratch;
+
+/* Settings from the numbers that people write.  Errors name the option and its range. */
+bool sampler_settings(SamplerSettings *s, double temperature, int top_k, double top_p, double min_p, double repeat,
+                      double frequency, double presence, Err *err);
+/* Applies the penalties to z[vocab] in place; count[vocab] says how often each token occurred. */
+void sampler_penalties(const SamplerSettings *s, int32_t *z, const uint16_t *count, int vocab);
+/* The next token.  Greedy takes the largest logit, lowest index; otherwise two outputs of the generator are drawn. */
+int sampler_draw(const SamplerSettings *s, const int32_t *z, int vocab, Pcg *random, SamplerScratch *scratch);
+
+#endif

@@ -1,0 +1,74 @@
+/* chip/layout (private to chip): where things stand in a .chip file.  Documented in doc/chip-file.md. */
+#ifndef BURIN_CHIP_LAYOUT_H
+#define BURIN_CHIP_LAYOUT_H
+
+#include "chip/chip.h"
+
+#define CHIP_MAGIC "BURINCHP"
+
+typedef enum { SEC_SHAPE = 1, SEC_ROTARY, SEC_VOCAB, SEC_PROVENANCE, SEC_MATRIX = 16 /* + MatKind */ } SectionKind;
+
+typedef struct {
+  char magic[8];
+  uint32_t format, arithmetic, sections, zero;
+  uint64_t bytes; /* of the file */
+  uint8_t hash[32];
+} FileHead;
+
+typedef struct {
+  uint32_t kind;
+  int32_t layer; /* -1 where the section belongs to no layer */
+  uint64_t at, bytes, checksum;
+  uint8_t sha256[32];
+} Section;
+
+typedef struct {
+  uint32_t layers, dim, ffn, heads, kv_heads, head_dim, vocab, context, rotary_dims, pairs, root_dim, zero;
+  uint64_t eps;
+} ShapeSection;
+
+typedef struct {
+  uint32_t kind, n, merges, flags; /* flags: 1 add_bos, 2 add_eos, 4 add_space_prefix */
+  int32_t bos, eos, eot, unk;
+  uint32_t pre_bytes, template_bytes, zero[2];
+} VocabSection; /* then: u32 end[n], f32 score[n] (kind 2), u32 merge[merges][3], u8 type[n], pre, template, pieces */
+
+typedef struct {
+  uint32_t rows, cols, bits, levels, grouped;
+  int32_t exponent;
+  uint32_t zero[10];
+  int8_t level[256];
+} MatrixSection; /* then, each at a multiple of 64: row scales, group scales, codes */
+
+_Static_assert(sizeof(FileHead) == 64 && sizeof(Section) == 64, "fixed by the format");
+_Static_assert(sizeof(ShapeSection) == 56 && sizeof(VocabSection) == 48 && sizeof(MatrixSection) == 320, "fixed by the format");
+
+static inline uint64_t align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
+
+typedef struct {
+  uint64_t row_scale, group_scale, codes, bytes; /* offsets within the section, and its size */
+} MatrixLayout;
+
+static inline MatrixLayout matrix_layout(int rows, int groups, int bits, bool grouped) {
+  MatrixLayout l;
+  l.row_scale = align64(sizeof(MatrixSection));
+  l.group_scale = align64(l.row_scale + 2 * (uint64_t)rows);
+  l.codes = align64(l.group_scale + (grouped ? (uint64_t)rows * (uint64_t)groups : 0));
+  l.bytes = l.codes + (uint64_t)rows * (uint64_t)groups * 8 * (uint64_t)bits;
+  return l;
+}
+
+/* Rows and columns that a shape gives to a matrix. */
+static inline void matrix_extent(const ChipShape *s, MatKind kind, int *rows, int *cols) {
+  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+  int r[MAT_KINDS] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab, s->vocab};
+  int c[MAT_KINDS] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn, s->dim, s->dim};
+  *rows = r[kind];
+  *cols = c[kind];
+}
+
+/* The chip's hash: over the arithmetic's version and, for every section but the provenance in order of the table, its
+ * kind, layer, size and SHA-256. */
+bool chip_hash_sections(const Section *s, int n, uint8_t out[32], Err *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* cmd/cast: burin cast MODEL -o X.chip */
+#include "cmd/cmd.h"
+
+#include <stdio.h>
+
+int cmd_cast(int argc, char **argv) {
+  const char *model_path, *out = NULL, *bits = "4";
+  MachineOptions machine = {0};
+  CastOptions o = {.seed = 1};
+  const Option option[] = {
+      {"output", 'o', OPT_TEXT, &out, "FILE", "the chip file to write (required)"},
+      {"bits", 'b', OPT_TEXT, &bits, "SPEC", "2, 3, 4, 6 or 8, with exceptions by matrix: 4,v=6,head=8 (default 4; head and embed 6)"},
+      {"fast", 0, OPT_FLAG, &o.fast, "", "round to nearest, without calibration"},
+      {"seed", 0, OPT_U64, &o.seed, "N", "seed of rotation and calibration text (default 1)"},
+      MACHINE_OPTIONS(machine),
+  };
+  const Usage usage = {"cast", "burin cast MODEL.gguf -o X.chip [options]",
+                       "Casts a model into a chip: one integer definition of the whole model.", option,
+                       sizeof option / sizeof *option, 1};
+  int status = options_parse(&usage, argc, argv, &model_path);
+  if (status >= 0) return status;
+  if (!out) {
+    fprintf(stderr, "burin cast: -o FILE is missing\nusage: %s\n", usage.usage);
+    return STATUS_USAGE;
+  }
+  Err err = {0};
+  EngineOptions e;
+  if (!cast_parse_bits(&o, bits, &err) || !machine_options(&machine, &e, &err)) {
+    fail("cast", &err);
+    return STATUS_USAGE;
+  }
+  o.isa = e.isa;
+  o.threads = e.threads;
+  Model m;
+  CastReport report = {0};
+  if (!model_open(&m, model_path, &err)) return fail("cast", &err);
+  bool ok = model_hash(&m, &err) && cast_model(&m, out, &o, &report, &err);
+  model_close(&m);
+  if (!ok) return fail("cast", &err);
+  fprintf(stderr, "cast %s in %.1f s\n", out, report.seconds);
+  if (report.saturated)
+    fprintf(stderr, "warning: %llu residual values met the 32-bit limit on calibration text\n", (unsigned long long)report.saturated);
+  printf("%s\n", report.hash);
+  return STATUS_DONE;
+}

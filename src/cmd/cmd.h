@@ -1,0 +1,104 @@
+/* cmd: the commands.  One file each; main.c is the table.  Only this room prints and exits.
+ *
+ * Machine-readable output goes to standard output, everything else to standard error.
+ * Exit status: 0 done, 1 the work failed, 2 wrong use.
+ */
+#ifndef BURIN_CMD_H
+#define BURIN_CMD_H
+
+#include "base/base.h"
+#include "cast/cast.h"
+#include "chip/chip.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "text/text.h"
+
+#define BURIN_VERSION "0.1.0"
+
+enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+
+typedef int CommandFn(int argc, char **argv); /* argv[0] is the command's name */
+CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_run;
+
+/* ---- options: one table a command says names, types, defaults and help ---- */
+typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT } OptionType;
+
+typedef struct {
+  const char *name;  /* without dashes */
+  char letter;       /* 0: none */
+  OptionType type;
+  void *out;         /* bool, int, uint64_t, double or const char *; holds the default */
+  const char *value; /* how help calls the argument */
+  const char *help;
+} Option;
+
+typedef struct {
+  const char *command, *usage, *about; /* "burin cast MODEL -o X.chip" */
+  const Option *option;
+  int options;
+  int operands;                        /* exactly this many */
+} Usage;
+
+/* Parses argv; operands go to out.  Returns -1 to go on, else the exit status (help printed, or wrong use said). */
+int options_parse(const Usage *u, int argc, char **argv, const char **operand);
+
+/* Prints the error as "burin command: text" and returns STATUS_FAILED. */
+int fail(const char *command, const Err *err);
+
+/* ---- what commands share ---- */
+
+typedef struct {
+  const char *isa;
+  int threads;
+} MachineOptions;
+#define MACHINE_OPTIONS(m)                                                                                             \
+  {"isa", 0, OPT_TEXT, &(m).isa, "NAME", "instruction set: scalar, avx2 or avx512 (default: the widest here)"},        \
+  {"threads", 't', OPT_INT, &(m).threads, "N", "threads (default: one a CPU)"}
+bool machine_options(const MachineOptions *m, EngineOptions *out, Err *err);
+
+typedef struct {
+  double temperature, top_p, min_p, repeat, frequency, presence;
+  int top_k;
+  uint64_t seed;
+} SamplingOptions;
+#define SAMPLING_DEFAULTS {.temperature = 0.8, .top_p = 0.95, .top_k = 40, .repeat = 1}
+#define SAMPLING_OPTIONS(s)                                                                                            \
+  {"temperature", 0, OPT_FLOAT, &(s).temperature, "T", "sampling temperature; 0 is greedy"},                           \
+  {"top-k", 0, OPT_INT, &(s).top_k, "K", "keep the K likeliest tokens; 0 keeps all"},                                  \
+  {"top-p", 0, OPT_FLOAT, &(s).top_p, "P", "keep the likeliest tokens that make up P"},                                \
+  {"min-p", 0, OPT_FLOAT, &(s).min_p, "P", "drop tokens less likely than P times the likeliest"},                      \
+  {"repeat-penalty", 0, OPT_FLOAT, &(s).repeat, "X", "divide logits of the last 64 tokens by X"},                      \
+  {"frequency-penalty", 0, OPT_FLOAT, &(s).frequency, "X", "subtract X for each occurrence among them"},               \
+  {"presence-penalty", 0, OPT_FLOAT, &(s).presence, "X", "subtract X from each that occurs"},                          \
+  {"seed", 0, OPT_U64, &(s).seed, "N", "seed of the sampler"}
+bool sampling_settings(const SamplingOptions *s, SamplerSettings *out, Err *err);
+
+/* A chip ready to run: opened, packed, with its tokenizer (NULL where the model has none). */
+typedef struct {
+  Chip chip;
+  Engine *engine;
+  Tokenizer *tokenizer;
+} Runner;
+
+/* path: a .chip file, or a model file, which is cast with default options into the cache first. */
+bool runner_open(Runner *r, const char *path, const MachineOptions *m, Err *err);
+void runner_close(Runner *r);
+bool chip_open_any(Chip *chip, const char *path, Err *err);
+
+/* Writes `n` messages through the chip's template, with the mark that starts a reply. */
+bool chat_prompt(const Runner *r, const ChatTemplate *t, const ChatMessage *m, int n, Buf *out, Err *err);
+
+typedef struct {
+  int prefill_tokens, decode_tokens;
+  double prefill_seconds, decode_seconds;
+  bool stopped; /* by a stop token, not by a limit */
+} Generation;
+
+/* Feeds the prompt and streams up to `most` tokens (-1: to the end of the context) to `write` as text.  *cancel ends it. */
+typedef void WriteFn(void *arg, const char *s, size_t n);
+bool generate(const Runner *r, Session *s, const int *prompt, size_t n, int most, int chunk, const volatile int *cancel,
+              WriteFn *write, void *arg, Generation *g, Err *err);
+void write_stdout(void *arg, const char *s, size_t n);
+void print_speed(const Generation *g);
+
+#endif

@@ -1,0 +1,95 @@
+/* cmd/run: burin run X.chip -p TEXT */
+#include "cmd/cmd.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+typedef struct {
+  const char *prompt, *file, *system;
+  int most, ctx, chunk;
+  bool raw, ids;
+  MachineOptions machine;
+  SamplingOptions sampling;
+} RunOptions;
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+  (void)signal_number;
+  interrupted = 1;
+}
+
+/* One user turn through the chip's template, or the text as it is. */
+static bool make_prompt(const Runner *r, const RunOptions *o, Str text, Tokens *out, Err *err) {
+  if (o->raw || r->chip.vocab.chat_template.n == 0) return tokenizer_encode(r->tokenizer, text, false, true, out, err);
+  ChatTemplate *t = template_new(r->chip.vocab.chat_template, err);
+  ChatMessage m[2] = {{STR("system"), str_from(o->system)}, {STR("user"), text}};
+  Buf b = {0};
+  int skip = o->system ? 0 : 1;
+  bool ok = t && chat_prompt(r, t, m + skip, 2 - skip, &b, err);
+  /* a template that writes the start token itself must not get a second one */
+  Str bos = r->chip.vocab.bos >= 0 ? r->chip.vocab.piece[r->chip.vocab.bos] : STR("");
+  ok = ok && tokenizer_encode(r->tokenizer, (Str){b.s, b.n}, true, !(bos.n && str_starts((Str){b.s, b.n}, bos)), out, err);
+  buf_free(&b);
+  template_free(t);
+  return ok;
+}
+
+static bool run(const char *path, const RunOptions *o, Err *err) {
+  Runner r;
+  SamplerSettings settings;
+  Buf text = {0};
+  Tokens prompt = {0};
+  Session *s = NULL;
+  Generation g;
+  if (!sampling_settings(&o->sampling, &settings, err) || !runner_open(&r, path, &o->machine, err)) return false;
+  bool ok = r.tokenizer || err_set(err, "%s: the model has no tokenizer", path);
+  ok = ok && (o->prompt ? buf_put(&text, o->prompt, str_from(o->prompt).n, err)
+                        : file_read_all(o->file ? o->file : "-", (size_t)64 << 20, &text, err));
+  ok = ok && make_prompt(&r, o, (Str){text.s, text.n}, &prompt, err);
+  if (ok && prompt.n == 0) ok = err_set(err, "the prompt is empty");
+  ok = ok && (s = session_new(r.engine, o->ctx, err)) && session_sampler(s, &settings, o->sampling.seed, err);
+  if (ok && o->ids) {
+    tokenizer_free(r.tokenizer); /* without one, generation writes ids */
+    r.tokenizer = NULL;
+  }
+  ok = ok && generate(&r, s, prompt.id, prompt.n, o->most, o->chunk, &interrupted, write_stdout, NULL, &g, err);
+  if (ok) {
+    if (!o->ids) printf("\n");
+    print_speed(&g);
+  }
+  session_free(s);
+  tokens_free(&prompt);
+  buf_free(&text);
+  runner_close(&r);
+  return ok;
+}
+
+int cmd_run(int argc, char **argv) {
+  const char *path;
+  RunOptions o = {.most = -1, .sampling = SAMPLING_DEFAULTS};
+  const Option option[] = {
+      {"prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "the prompt (default: standard input)"},
+      {"file", 'f', OPT_TEXT, &o.file, "FILE", "read the prompt from a file; - is standard input"},
+      {"system", 0, OPT_TEXT, &o.system, "TEXT", "system message"},
+      {"raw", 0, OPT_FLAG, &o.raw, "", "continue the text as it is, without the model's chat template"},
+      {"predict", 'n', OPT_INT, &o.most, "N", "write at most N tokens (default: until the model stops)"},
+      {"ctx", 'c', OPT_INT, &o.ctx, "N", "context in tokens (default: the chip's)"},
+      {"chunk", 0, OPT_INT, &o.chunk, "N", "tokens of a prefill chunk (default 512); changes nothing but speed"},
+      {"ids", 0, OPT_FLAG, &o.ids, "", "write token ids, one a line, instead of text"},
+      SAMPLING_OPTIONS(o.sampling),
+      MACHINE_OPTIONS(o.machine),
+  };
+  const Usage usage = {"run", "burin run X.chip -p TEXT [options]",
+                       "Writes text from a prompt.  The text goes to standard output, speed to standard error.", option,
+                       sizeof option / sizeof *option, 1};
+  int status = options_parse(&usage, argc, argv, &path);
+  if (status >= 0) return status;
+  if (o.prompt && o.file) {
+    fprintf(stderr, "burin run: -p and -f exclude each other\n");
+    return STATUS_USAGE;
+  }
+  signal(SIGINT, on_interrupt);
+  Err err = {0};
+  return run(path, &o, &err) ? STATUS_DONE : fail("run", &err);
+}

@@ -1,0 +1,201 @@
+/* engine/engine: a chip bound to this machine: kernels, packed weights, threads. */
+#include "engine/state.h"
+
+#include <string.h>
+
+static const Kernels *kernels_of(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == ISA_AVX512) return &kernels_avx512;
+  if (isa == ISA_AVX2) return &kernels_avx2;
+#endif
+  (void)isa;
+  return &kernels_scalar;
+}
+
+/* ---- packing ---- */
+
+static void packed_free(Packed *p) {
+  mem_free(p->tiles);
+  mem_free(p->correction);
+  mem_free(p->row_scale);
+  *p = (Packed){0};
+}
+
+static int tiles_of(const Packed *p) { return (p->rows + p->tile - 1) / p->tile; }
+
+static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, Err *err) {
+  *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent, .tile = k->tile,
+                .tile_bytes = k->tile_bytes(m)};
+  memcpy(p->level, m->level, sizeof p->level);
+  size_t tiles = (size_t)tiles_of(p), rows = tiles * (size_t)k->tile;
+  p->tiles = mem_alloc(tiles, p->tile_bytes, err);
+  p->row_scale = mem_alloc(rows + 32, 2, err); /* kernels read whole vectors */
+  if (k->needs_correction) p->correction = mem_alloc(rows, 4, err);
+  p->bytes = tiles * p->tile_bytes + rows * 2 + (k->needs_correction ? rows * 4 : 0);
+  if (!p->tiles || !p->row_scale || (k->needs_correction && !p->correction)) {
+    packed_free(p);
+    return false;
+  }
+  memcpy(p->row_scale, m->row_scale, (size_t)m->rows * 2);
+  return true;
+}
+
+typedef struct {
+  const Kernels *k;
+  const Matrix *m;
+  Packed *p;
+} PackJob;
+
+static void pack_run(void *arg, int t, int threads) {
+  PackJob *j = arg;
+  Span s = span_of(tiles_of(j->p), 1, t, threads);
+  for (int i = s.from; i < s.to; i++) j->k->pack_tile(j->m, j->p, i);
+}
+
+static Packed *packed_slot(Engine *e, int layer, MatKind kind) { return kind == MAT_HEAD ? &e->head : &e->layer[layer][kind]; }
+
+bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err) {
+  Packed fresh, *slot = packed_slot(e, layer, kind);
+  if (!packed_room(&fresh, m, e->kernels, err)) return false;
+  PackJob j = {e->kernels, m, &fresh};
+  pool_run(e->pool, pack_run, &j);
+  packed_free(slot);
+  *slot = fresh;
+  return true;
+}
+
+void engine_uninstall(Engine *e, int layer, MatKind kind) { packed_free(packed_slot(e, layer, kind)); }
+
+/* ---- life ---- */
+
+static int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
+
+static bool workers_new(Engine *e, Err *err) {
+  const ChipShape *s = &e->chip->shape;
+  int q = s->heads * s->head_dim, widest = s->dim > q ? s->dim : q;
+  if (s->ffn > widest) widest = s->ffn;
+  e->widest = round_up(widest, GROUP);
+  int threads = pool_threads(e->pool);
+  e->worker = mem_alloc((size_t)threads, sizeof *e->worker, err);
+  for (int t = 0; e->worker && t < threads; t++) {
+    Worker *w = &e->worker[t];
+    w->a = mem_alloc((size_t)e->widest, 1, err);
+    w->vector = mem_alloc((size_t)e->widest, 4, err);
+    w->cos_sin = mem_alloc((size_t)s->rotary_dims, 4, err);
+    w->unpacked = mem_alloc((size_t)e->kernels->tile * (size_t)e->widest, 1, err);
+    if (!w->a || !w->vector || !w->cos_sin || !w->unpacked) return false;
+  }
+  return e->worker != NULL;
+}
+
+Engine *engine_new_empty(const Chip *chip, const EngineOptions *options, Err *err) {
+  Engine *e = mem_alloc(1, sizeof *e, err);
+  if (!e) return NULL;
+  e->chip = chip;
+  e->isa = options->isa;
+  e->kernels = kernels_of(options->isa);
+  e->pool = pool_new(options->threads ? options->threads : cpu_count(), err);
+  e->layer = e->pool ? mem_alloc((size_t)chip->shape.layers, sizeof *e->layer, err) : NULL;
+  if (e->layer && workers_new(e, err)) return e;
+  engine_free(e);
+  return NULL;
+}
+
+typedef struct {
+  const Chip *chip;
+  Err *err; /* one a thread */
+} VerifyJob;
+
+static void verify_run(void *arg, int t, int threads) {
+  VerifyJob *j = arg;
+  for (int i = t; i < chip_matrices(j->chip) && !j->err[t].set; i += threads) chip_verify(j->chip, i, &j->err[t]);
+}
+
+static bool verify(Engine *e, Err *err) {
+  int threads = pool_threads(e->pool);
+  VerifyJob j = {e->chip, mem_alloc((size_t)threads, sizeof(Err), err)};
+  if (!j.err) return false;
+  pool_run(e->pool, verify_run, &j);
+  for (int t = 0; t < threads; t++)
+    if (j.err[t].set) err_set(err, "%s", j.err[t].text);
+  mem_free(j.err);
+  return !err->set;
+}
+
+Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err) {
+  Engine *e = engine_new_empty(chip, options, err);
+  bool ok = e && verify(e, err);
+  for (int l = 0; ok && l < chip->shape.layers; l++)
+    for (int k = 0; ok && k < MAT_PER_LAYER; k++) ok = engine_install(e, l, (MatKind)k, &chip->layer[l][k], err);
+  if (ok && engine_install(e, -1, MAT_HEAD, &chip->head, err)) return e;
+  engine_free(e);
+  return NULL;
+}
+
+void engine_free(Engine *e) {
+  if (!e) return;
+  for (int l = 0; e->layer && l < e->chip->shape.layers; l++)
+    for (int k = 0; k < MAT_PER_LAYER; k++) packed_free(&e->layer[l][k]);
+  packed_free(&e->head);
+  for (int t = 0; e->worker && t < pool_threads(e->pool); t++) {
+    Worker *w = &e->worker[t];
+    mem_free(w->a);
+    mem_free(w->vector);
+    mem_free(w->scores);
+    mem_free(w->cos_sin);
+    mem_free(w->unpacked);
+  }
+  mem_free(e->worker);
+  forward_free(e->batch);
+  mem_free(e->layer);
+  pool_free(e->pool);
+  mem_free(e);
+}
+
+const Chip *engine_chip(const Engine *e) { return e->chip; }
+
+Isa engine_isa(const Engine *e) { return e->isa; }
+
+int engine_threads(const Engine *e) { return pool_threads(e->pool); }
+
+Pool *engine_pool(Engine *e) { return e->pool; }
+
+uint64_t engine_bytes_per_token(const Engine *e) {
+  uint64_t bytes = e->head.bytes;
+  for (int l = 0; l < e->chip->shape.layers; l++)
+    for (int k = 0; k < MAT_PER_LAYER; k++) bytes += e->layer[l][k].bytes;
+  return bytes;
+}
+
+/* ---- read bandwidth ---- */
+
+enum { PROBE_BYTES = 256 << 20, PROBE_ROUNDS = 3 };
+
+typedef struct {
+  const uint64_t *p;
+  uint64_t sink[256];
+} Probe;
+
+static void probe_run(void *arg, int t, int threads) {
+  Probe *probe = arg;
+  Span s = span_of(PROBE_BYTES / 8, 4096, t, threads);
+  uint64_t sum[8] = {0};
+  for (int i = s.from; i + 8 <= s.to; i += 8)
+    for (int k = 0; k < 8; k++) sum[k] ^= probe->p[i + k];
+  for (int k = 0; k < 8; k++) probe->sink[t] ^= sum[k];
+}
+
+double engine_read_bandwidth(Pool *pool, Err *err) {
+  Probe probe = {mem_alloc(PROBE_BYTES, 1, err), {0}};
+  if (!probe.p) return 0;
+  memset((void *)(uintptr_t)probe.p, 1, PROBE_BYTES);
+  double best = 0;
+  for (int i = 0; i < PROBE_ROUNDS; i++) {
+    double start = now_seconds();
+    pool_run(pool, probe_run, &probe);
+    double rate = PROBE_BYTES / (now_seconds() - start);
+    if (rate > best) best = rate;
+  }
+  mem_free((void *)(uintptr_t)probe.p);
+  return best;
+}

@@ -1,0 +1,87 @@
+/* engine: runs a Chip on this machine's CPU, exactly as doc/arithmetic.md says.
+ *
+ * Owns kernels, packed weights, KV caches, sessions and the sampling loop.  The tokens depend on chip, prompt and seed
+ * only: not on instruction set, threads, chunk size, batch or what else runs.
+ * Refuses to decide arithmetic: every formula is chip's; a kernel is only a faster way to the same integers.
+ */
+#ifndef BURIN_ENGINE_H
+#define BURIN_ENGINE_H
+
+#include "chip/chip.h"
+
+typedef struct {
+  Isa isa;
+  int threads; /* 0: one a CPU */
+} EngineOptions;
+
+typedef struct Engine Engine;
+typedef struct Session Session;
+
+/* Packs the chip's weights for this CPU and starts the threads.  Checks every matrix's checksum and content.
+ * The chip must outlive the engine. */
+Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err);
+void engine_free(Engine *e);
+const Chip *engine_chip(const Engine *e);
+Isa engine_isa(const Engine *e);
+int engine_threads(const Engine *e);
+Pool *engine_pool(Engine *e);
+/* Bytes of packed weights that one decode step reads. */
+uint64_t engine_bytes_per_token(const Engine *e);
+
+/* One timeline of tokens with room for `context` of them (0: the chip's limit). */
+Session *session_new(Engine *e, int context, Err *err);
+void session_free(Session *s);
+int session_position(const Session *s);
+int session_context(const Session *s);
+void session_truncate(Session *s, int position); /* forgets the tokens from `position` on */
+
+enum { PREFILL_CHUNK = 512 };
+
+/* Appends n tokens in chunks of at most `chunk` (0: PREFILL_CHUNK).  On success the logits of the last one stand in
+ * session_logits.  `all` (n, vocab) takes the logits of every token if given.  Checked before any work: ids within the
+ * vocabulary, room in the context. */
+bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err);
+/* One token for each of n different sessions of one engine; each gives what it would give alone. */
+bool sessions_step(Session *const *s, const int *tokens, int n, Err *err);
+
+/* Logits (vocab), 16 fraction bits, of the last token. */
+const int32_t *session_logits(const Session *s);
+
+bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed, Err *err);
+/* The next token from the logits; penalties look at the last PENALTY_WINDOW tokens.  `banned` (vocab bytes, or NULL)
+ * excludes tokens.  Does not append it. */
+enum { PENALTY_WINDOW = 64 };
+int session_sample(Session *s, const uint8_t *banned);
+
+/* ---- the cast's door: runs the layers over a batch with a stop before every matrix -------------------------------
+ * At each stop the hook sees the quantised input of the matrices that come next (all tokens) and may install them.
+ */
+typedef struct {
+  int layer;        /* chip's layers for the head */
+  MatKind first;    /* MAT_Q (q k v), MAT_O, MAT_GATE (gate up), MAT_DOWN or MAT_HEAD */
+  int tokens, cols;
+  size_t stride;    /* bytes from one token's vector to the next */
+  const int8_t *a;  /* (tokens, stride) */
+  const int32_t *residual; /* (tokens, dim), FRAC bits */
+  const Scale *scale; /* (tokens): a * M * 2^E is the input in the units of the matrix's own output, see input_scale */
+} EngineStop;
+/* The real number that a Scale stands for, so that y = w . (a * input_scale): 2^E M for norm8, and the same for plain. */
+static inline double input_scale(Scale x) {
+  double v = x.M;
+  for (int e = x.E; e > 0; e--) v *= 2;
+  for (int e = x.E; e < 0; e++) v /= 2;
+  return v;
+}
+typedef bool EngineHook(void *arg, const EngineStop *stop, Err *err);
+
+/* An engine without matrices: they are installed as they are made. `shape` supplies tables, embedding and shape. */
+Engine *engine_new_empty(const Chip *shape, const EngineOptions *options, Err *err);
+bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err); /* replaces; the matrix may go then */
+void engine_uninstall(Engine *e, int layer, MatKind kind);
+/* All sessions must be empty; tokens (n, length).  Ends before the head unless the hook installs one. */
+bool engine_walk(Engine *e, Session *const *s, int n, const int *tokens, int length, EngineHook *hook, void *arg, Err *err);
+
+/* ---- this machine's read bandwidth, for `bench` ---- */
+double engine_read_bandwidth(Pool *pool, Err *err); /* bytes a second, all threads reading memory linearly */
+
+#endif

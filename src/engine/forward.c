@@ -1,0 +1,381 @@
+/* engine/forward: the one forward pass.  Decode, prefill, batches and the cast's walk are all rows through it.
+ *
+ * A pass is a list of phases.  Every phase runs on all threads, with a barrier behind it; phases cut their work by rows
+ * of a matrix, by tokens or by heads.  With a single token there is nothing to cut in the quantising phases: each thread
+ * then makes the vector for itself inside the next phase, which saves a barrier.
+ */
+#include "engine/state.h"
+
+#include <string.h>
+
+typedef struct Batch {
+  int cap;           /* rows that the buffers hold */
+  int32_t *h;        /* (n, dim) residual */
+  int32_t *qkv;      /* (n, heads + 2 kv_heads, head_dim) */
+  int8_t *q8;        /* (n, heads, head_dim) */
+  uint8_t *nq;       /* (n, heads) */
+  int32_t *att;      /* (n, heads, head_dim) */
+  int32_t *gate, *up, *act; /* (n, ffn) */
+  int32_t *y;        /* (n, dim) output of o and down */
+  int8_t *a;         /* (n, widest) quantised input of the next matrix */
+  Scale *x;          /* (n) */
+} Batch;
+
+typedef struct {
+  Engine *e;
+  const ChipShape *s;
+  const Kernels *k;
+  Batch *b;
+  const Row *row;
+  int n;
+  bool shared;       /* quantised vectors are made once for all threads */
+  bool flip;         /* input phases also flip the bits for matmul */
+  int layer;
+  int *head_row;     /* rows that want logits */
+  int heads;         /* how many */
+  int32_t *out;
+} Pass;
+
+/* ---- buffers ---- */
+
+void forward_free(Batch *b) {
+  if (!b) return;
+  void *all[] = {b->h, b->qkv, b->q8, b->nq, b->att, b->gate, b->up, b->act, b->y, b->a, b->x};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
+  mem_free(b);
+}
+
+static bool batch_room(Engine *e, int n, Err *err) {
+  if (e->batch && e->batch->cap >= n) return true;
+  const ChipShape *s = &e->chip->shape;
+  size_t rows = (size_t)n, q = (size_t)s->heads * (size_t)s->head_dim, kv = (size_t)s->kv_heads * (size_t)s->head_dim;
+  Batch *b = mem_alloc(1, sizeof *b, err);
+  if (!b) return false;
+  b->cap = n;
+  bool ok = (b->h = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->qkv = mem_alloc(rows * (q + 2 * kv), 4, err)) &&
+            (b->q8 = mem_alloc(rows, q, err)) && (b->nq = mem_alloc(rows, (size_t)s->heads, err)) &&
+            (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
+            (b->up = mem_alloc(rows * (size_t)s->ffn, 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
+            (b->y = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
+            (b->x = mem_alloc(rows, sizeof *b->x, err));
+  if (!ok) {
+    forward_free(b);
+    return false;
+  }
+  forward_free(e->batch);
+  e->batch = b;
+  return true;
+}
+
+/* ---- inputs of matrices ---- */
+
+typedef Scale InputFn(const Pass *p, int row, int8_t *a, int32_t *scratch);
+
+static Scale input_norm(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+  (void)scratch;
+  return p->k->norm8(p->s, p->b->h + (size_t)row * (size_t)p->s->dim, a);
+}
+
+static Scale input_attention(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+  (void)scratch;
+  int n = p->s->heads * p->s->head_dim;
+  return plain_scale(p->k->quant8(p->b->att + (size_t)row * (size_t)n, n, a));
+}
+
+static Scale input_gate(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+  memcpy(scratch, p->b->act + (size_t)row * (size_t)p->s->ffn, (size_t)p->s->ffn * 4);
+  return plain_scale(p->k->butterfly_quant8(scratch, p->s->ffn, a));
+}
+
+static int padded(int n) { return (n + GROUP - 1) / GROUP * GROUP; }
+
+static void make_one(const Pass *p, InputFn *fn, int row, int cols, int8_t *a, Scale *x, int32_t *scratch) {
+  *x = fn(p, row, a, scratch);
+  memset(a + cols, 0, (size_t)(padded(cols) - cols));
+  if (p->flip && p->k->a_flip)
+    for (int i = 0; i < padded(cols); i++) a[i] = (int8_t)(a[i] ^ p->k->a_flip);
+}
+
+/* The phase that makes the inputs of all rows, where they are shared. */
+static void make_shared(const Pass *p, InputFn *fn, int cols, int t, int threads) {
+  if (!p->shared) return;
+  Span r = span_of(p->n, 1, t, threads);
+  for (int i = r.from; i < r.to; i++)
+    make_one(p, fn, i, cols, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i], p->e->worker[t].vector);
+}
+
+typedef struct {
+  const int8_t *a;
+  const Scale *x;
+} Input;
+
+static Input input_of(const Pass *p, InputFn *fn, int row, int cols, int t) {
+  Worker *w = &p->e->worker[t];
+  if (p->shared) return (Input){p->b->a, p->b->x};
+  make_one(p, fn, row, cols, w->a, &w->x, w->vector);
+  return (Input){w->a, &w->x};
+}
+
+static void matmul(const Pass *p, const Packed *m, Span rows, Input in, int n, int frac, int32_t *y, size_t y_stride, int t) {
+  if (rows.from < rows.to)
+    p->k->matmul(m, rows.from, rows.to, in.a, (size_t)p->e->widest, n, in.x, frac, y, y_stride, p->e->worker[t].unpacked);
+}
+
+/* ---- phases ---- */
+
+static void phase_embed(const Pass *p, int t, int threads) {
+  const Matrix *m = &p->e->chip->embed;
+  int shift = -(m->exponent + FRAC);
+  Span r = span_of(p->n, 1, t, threads);
+  for (int i = r.from; i < r.to; i++) {
+    int32_t *h = p->b->h + (size_t)i * (size_t)p->s->dim;
+    int64_t scale = m->row_scale[p->row[i].token];
+    for (int g = 0; g < m->groups; g++) {
+      int8_t level[GROUP];
+      matrix_group_levels(m, p->row[i].token, g, level);
+      for (int c = g * GROUP; c < p->s->dim && c < (g + 1) * GROUP; c++) h[c] = rsr_sat(level[c - g * GROUP] * scale, shift);
+    }
+  }
+}
+
+static void phase_attn_norm(const Pass *p, int t, int threads) { make_shared(p, input_norm, p->s->dim, t, threads); }
+
+/* The rows of several matrices as one range, cut into one part a thread. */
+static void phase_qkv(const Pass *p, int t, int threads) {
+  const Packed *m = p->e->layer[p->layer];
+  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  int tile = p->k->tile, tiles[3], total = 0, before = 0;
+  size_t stride = 0, at = 0;
+  for (int i = 0; i < 3; i++) {
+    tiles[i] = (m[MAT_Q + i].rows + tile - 1) / tile;
+    total += tiles[i];
+    stride += (size_t)m[MAT_Q + i].rows;
+  }
+  Span mine = span_of(total, 1, t, threads);
+  for (int i = 0; i < 3; i++) {
+    const Packed *w = &m[MAT_Q + i];
+    int from = mine.from - before, to = mine.to - before;
+    Span rows = {(from < 0 ? 0 : from > tiles[i] ? tiles[i] : from) * tile, (to < 0 ? 0 : to > tiles[i] ? tiles[i] : to) * tile};
+    if (rows.to > w->rows) rows.to = w->rows;
+    matmul(p, w, rows, in, p->n, FRAC, p->b->qkv + at, stride, t);
+    before += tiles[i];
+    at += (size_t)w->rows;
+  }
+}
+
+/* Rotates and quantises q, k and v; k and v go into the cache.  Unit u of a row is a query head or a key-value head. */
+static void rotate_unit(const Pass *p, int row, int u, const int32_t *cos_sin) {
+  const ChipShape *s = p->s;
+  size_t hd = (size_t)s->head_dim;
+  int32_t *head = p->b->qkv + ((size_t)row * (size_t)(s->heads + 2 * s->kv_heads) + (size_t)u) * hd;
+  p->k->rotary(s, cos_sin, head);
+  if (u < s->heads) {
+    size_t at = (size_t)row * (size_t)s->heads + (size_t)u;
+    p->b->nq[at] = (uint8_t)p->k->quant8(head, s->head_dim, p->b->q8 + at * hd);
+    return;
+  }
+  KvHead kv = session_kv(p->row[row].session, p->layer, u - s->heads);
+  size_t position = (size_t)p->row[row].position;
+  kv.nk[position] = (uint8_t)p->k->quant8(head, s->head_dim, kv.k + position * hd);
+  kv.nv[position] = (uint8_t)p->k->quant8(head + (size_t)s->kv_heads * hd, s->head_dim, kv.v + position * hd);
+}
+
+static void phase_rotate(const Pass *p, int t, int threads) {
+  int units = p->s->heads + p->s->kv_heads, half = p->s->rotary_dims / 2;
+  int32_t *cos_sin = p->e->worker[t].cos_sin;
+  bool by_row = p->n >= threads;
+  for (int i = 0; i < p->n; i++) {
+    if (by_row && i % threads != t) continue;
+    for (int j = 0; j < half; j++) rotary_pair(p->e->chip, p->row[i].position, j, &cos_sin[2 * j], &cos_sin[2 * j + 1]);
+    for (int u = by_row ? 0 : t; u < units; u += by_row ? 1 : threads) rotate_unit(p, i, u, cos_sin);
+  }
+}
+
+static void phase_attention(const Pass *p, int t, int threads) {
+  const ChipShape *s = p->s;
+  size_t hd = (size_t)s->head_dim;
+  for (int i = t; i < p->n * s->heads; i += threads) {
+    int row = i / s->heads, head = i % s->heads;
+    KvHead kv = session_kv(p->row[row].session, p->layer, head / (s->heads / s->kv_heads));
+    p->k->attention(p->b->q8 + (size_t)i * hd, p->b->nq[i], (KvView){kv.k, kv.v, kv.nk, kv.nv, hd, 1}, p->row[row].position + 1,
+                    s->head_dim, p->b->att + (size_t)i * hd, p->e->worker[t].scores);
+  }
+}
+
+static void phase_o_input(const Pass *p, int t, int threads) {
+  make_shared(p, input_attention, p->s->heads * p->s->head_dim, t, threads);
+}
+
+/* h += W a for the rows of one thread. */
+static void project_back(const Pass *p, const Packed *m, Input in, int t, int threads) {
+  Span rows = span_of(m->rows, p->k->tile, t, threads);
+  size_t dim = (size_t)p->s->dim;
+  matmul(p, m, rows, in, p->n, FRAC, p->b->y, dim, t);
+  for (int i = 0; i < p->n; i++)
+    p->k->add(p->b->h + (size_t)i * dim + rows.from, p->b->y + (size_t)i * dim + rows.from, rows.to - rows.from);
+}
+
+static void phase_o(const Pass *p, int t, int threads) {
+  Input in = input_of(p, input_attention, 0, p->s->heads * p->s->head_dim, t);
+  project_back(p, &p->e->layer[p->layer][MAT_O], in, t, threads);
+}
+
+static void phase_ffn_norm(const Pass *p, int t, int threads) { make_shared(p, input_norm, p->s->dim, t, threads); }
+
+static void phase_gate_up(const Pass *p, int t, int threads) {
+  const Packed *m = p->e->layer[p->layer];
+  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  Span rows = span_of(p->s->ffn, BUTTERFLY, t, threads);
+  size_t ffn = (size_t)p->s->ffn;
+  matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, ffn, t);
+  matmul(p, &m[MAT_UP], rows, in, p->n, FRAC, p->b->up, ffn, t);
+  for (int i = 0; i < p->n; i++) {
+    size_t at = (size_t)i * ffn + (size_t)rows.from;
+    p->k->gate(p->b->gate + at, p->b->up + at, rows.to - rows.from, p->b->act + at);
+  }
+}
+
+static void phase_down_input(const Pass *p, int t, int threads) { make_shared(p, input_gate, p->s->ffn, t, threads); }
+
+static void phase_down(const Pass *p, int t, int threads) {
+  Input in = input_of(p, input_gate, 0, p->s->ffn, t);
+  project_back(p, &p->e->layer[p->layer][MAT_DOWN], in, t, threads);
+}
+
+/* The rows that want logits move to the front of the shared input. */
+static void phase_head_input(const Pass *p, int t, int threads) {
+  if (!p->shared) return;
+  Span r = span_of(p->heads, 1, t, threads);
+  for (int i = r.from; i < r.to; i++)
+    make_one(p, input_norm, p->head_row[i], p->s->dim, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i],
+             p->e->worker[t].vector);
+}
+
+static void phase_head(const Pass *p, int t, int threads) {
+  if (p->heads == 0) return;
+  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  matmul(p, &p->e->head, span_of(p->e->head.rows, p->k->tile, t, threads), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, t);
+}
+
+typedef void Phase(const Pass *p, int t, int threads);
+
+/* Input phases stand at even places, so that the walk can stop behind them. */
+static Phase *const layer_phase[] = {phase_attn_norm, phase_qkv,       phase_rotate, phase_attention,  phase_o_input,
+                                     phase_o,         phase_ffn_norm, phase_gate_up, phase_down_input, phase_down};
+enum { PHASES = sizeof layer_phase / sizeof *layer_phase };
+
+static bool makes_input(Phase *f) {
+  return f == phase_attn_norm || f == phase_o_input || f == phase_ffn_norm || f == phase_down_input;
+}
+
+static void run_all(void *arg, int t, int threads) {
+  Pass p = *(const Pass *)arg;
+  phase_embed(&p, t, threads);
+  pool_barrier(p.e->pool);
+  for (p.layer = 0; p.layer < p.s->layers; p.layer++)
+    for (int i = 0; i < PHASES; i++) {
+      if (!p.shared && makes_input(layer_phase[i])) continue;
+      layer_phase[i](&p, t, threads);
+      pool_barrier(p.e->pool);
+    }
+  if (p.shared) {
+    phase_head_input(&p, t, threads);
+    pool_barrier(p.e->pool);
+  }
+  phase_head(&p, t, threads);
+}
+
+static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
+  int deepest = 0;
+  for (int i = 0; i < n; i++)
+    if (row[i].position >= deepest) deepest = row[i].position + 1;
+  for (int t = 0; t < pool_threads(e->pool); t++) {
+    Worker *w = &e->worker[t];
+    if (w->scores_cap >= deepest) continue;
+    int cap = deepest + deepest / 2 + 256;
+    int32_t *z = mem_alloc((size_t)cap + 16, 4, err);
+    if (!z) return false;
+    mem_free(w->scores);
+    w->scores = z;
+    w->scores_cap = cap;
+  }
+  *p = (Pass){.e = e, .s = &e->chip->shape, .k = e->kernels, .row = row, .n = n, .flip = true};
+  if (!batch_room(e, n, err)) return false;
+  p->b = e->batch;
+  p->head_row = mem_alloc((size_t)n, sizeof *p->head_row, err);
+  if (!p->head_row) return false;
+  for (int i = 0; i < n; i++)
+    if (row[i].logits) p->head_row[p->heads++] = i;
+  return true;
+}
+
+bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err) {
+  Pass p;
+  if (!prepare(&p, e, row, n, err)) return false;
+  p.shared = n > 1;
+  p.out = out;
+  pool_run(e->pool, run_all, &p);
+  mem_free(p.head_row);
+  return true;
+}
+
+/* ---- the cast's walk: phase by phase, with the hook in between ---- */
+
+typedef struct {
+  const Pass *p;
+  Phase *phase;
+} Single;
+
+static void run_single(void *arg, int t, int threads) {
+  const Single *s = arg;
+  s->phase(s->p, t, threads);
+}
+
+static void phase_flip(const Pass *p, int t, int threads) {
+  size_t bytes = (size_t)p->n * (size_t)p->e->widest;
+  Span r = span_of(p->n, 1, t, threads);
+  if (!p->k->a_flip) return;
+  for (size_t i = bytes / (size_t)p->n * (size_t)r.from; i < bytes / (size_t)p->n * (size_t)r.to; i++)
+    p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
+}
+
+static void run_phase(const Pass *p, Phase *phase) {
+  Single s = {p, phase};
+  pool_run(p->e->pool, run_single, &s);
+}
+
+static bool stop(const Pass *p, int layer, MatKind first, int cols, EngineHook *hook, void *arg, Err *err) {
+  EngineStop at = {layer, first, p->n, cols, (size_t)p->e->widest, p->b->a, p->b->h, p->b->x};
+  if (!hook(arg, &at, err)) return false;
+  run_phase(p, phase_flip);
+  return true;
+}
+
+bool forward_walk(Engine *e, const Row *row, int n, EngineHook *hook, void *arg, Err *err) {
+  Pass p;
+  if (!prepare(&p, e, row, n, err)) return false;
+  p.shared = true;
+  p.flip = false;
+  const struct {
+    Phase *behind;
+    MatKind first;
+    int cols;
+  } stops[] = {{phase_attn_norm, MAT_Q, p.s->dim},
+               {phase_o_input, MAT_O, p.s->heads * p.s->head_dim},
+               {phase_ffn_norm, MAT_GATE, p.s->dim},
+               {phase_down_input, MAT_DOWN, p.s->ffn}};
+  run_phase(&p, phase_embed);
+  bool ok = true;
+  for (p.layer = 0; ok && p.layer < p.s->layers; p.layer++)
+    for (int i = 0; ok && i < PHASES; i++) {
+      run_phase(&p, layer_phase[i]);
+      for (int k = 0; ok && k < 4; k++)
+        if (layer_phase[i] == stops[k].behind) ok = stop(&p, p.layer, stops[k].first, stops[k].cols, hook, arg, err);
+    }
+  if (ok) {
+    run_phase(&p, phase_attn_norm); /* the final norm is the same operation on the same rows */
+    ok = stop(&p, p.s->layers, MAT_HEAD, p.s->dim, hook, arg, err);
+  }
+  mem_free(p.head_row);
+  return ok;
+}

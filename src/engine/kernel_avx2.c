@@ -1,0 +1,107 @@
+/* engine/kernel_avx2: the matrix product for AVX2.
+ *
+ * A tile is 16 rows, two halves of 8 (one ymm of 8 int32 sums each).  First the group scales, [groups][16] bytes padded
+ * to 64; then for each group of 64 columns, for each half, 16 quads of 4 columns: byte 4 r + c of a quad is row r, column
+ * 4 q + c.  Matrices of at most 4 bits keep codes, two quads a vector (low and high nibbles), and look levels up by a
+ * byte shuffle; wider ones keep levels as bytes.
+ * |a| times sign(a) level: pairs stay within 2 * 127 * 127 < 2^15, so the 16-bit sums of vpmaddubsw are exact.
+ */
+#include "engine/kernels.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { TILE = 16, HALF = 8, QUADS = GROUP / 4 };
+
+static size_t scales_bytes(int groups) { return ((size_t)TILE * (size_t)groups + 63) & ~(size_t)63; }
+
+static bool nibbles(int bits) { return bits <= 4; }
+
+static size_t group_bytes(int bits) { return nibbles(bits) ? TILE * GROUP / 2 : TILE * GROUP; }
+
+static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)m->groups * group_bytes(m->bits); }
+
+static void pack_tile(const Matrix *m, Packed *p, int t) {
+  uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes, *group = scale + scales_bytes(m->groups);
+  for (int g = 0; g < m->groups; g++, group += group_bytes(m->bits))
+    for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
+      int row = t * TILE + r;
+      scale[g * TILE + r] = (uint8_t)matrix_group_scale(m, row, g);
+      for (int i = 0; i < GROUP; i++) {
+        int code = matrix_code(m, row, g * GROUP + i), quad = i / 4, at = r % HALF * 4 + i % 4;
+        if (nibbles(m->bits)) group[r / HALF * (QUADS / 2 * 32) + quad / 2 * 32 + at] |= (uint8_t)(code << (quad % 2 * 4));
+        else group[r / HALF * (QUADS * 32) + quad * 32 + at] = (uint8_t)m->level[code];
+      }
+    }
+}
+
+static inline __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+/* Levels of one half of one group as bytes, 16 quads of 32. */
+static inline void unpack_half(const Packed *p, const uint8_t *codes, __m256i table, int8_t *out) {
+  if (!nibbles(p->bits)) {
+    memcpy(out, codes, QUADS * 32);
+    return;
+  }
+  const __m256i low = _mm256_set1_epi8(15);
+  for (int j = 0; j < QUADS / 2; j++) {
+    __m256i v = load(codes + j * 32);
+    _mm256_storeu_si256((__m256i *)(out + 64 * j), _mm256_shuffle_epi8(table, _mm256_and_si256(v, low)));
+    _mm256_storeu_si256((__m256i *)(out + 64 * j + 32), _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+  }
+}
+
+static inline __m256i quad_products(__m256i level, const int8_t *a) {
+  int32_t word;
+  memcpy(&word, a, 4);
+  __m256i x = _mm256_set1_epi32(word);
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(level, x));
+}
+
+/* Sum of level * a over one group for 8 rows. */
+static inline __m256i group_sum(const int8_t *level, const int8_t *a, int bits) {
+  const __m256i one = _mm256_set1_epi16(1);
+  __m256i sum = _mm256_setzero_si256();
+  if (bits <= 4) { /* four sums of at most 2 * 31 * 127 fit 16 bits */
+    for (int q = 0; q < QUADS; q += 4) {
+      __m256i s = quad_products(load(level + q * 32), a + 4 * q);
+      for (int k = 1; k < 4; k++) s = _mm256_add_epi16(s, quad_products(load(level + (q + k) * 32), a + 4 * (q + k)));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, one));
+    }
+  } else {
+    for (int q = 0; q < QUADS; q++) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(quad_products(load(level + q * 32), a + 4 * q), one));
+  }
+  return sum;
+}
+
+static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
+                   int32_t *y, size_t y_stride, int8_t *scratch) {
+  __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p->level));
+  size_t half_codes = group_bytes(p->bits) / 2;
+  for (int row = from; row < to; row += TILE) {
+    const uint8_t *scale = p->tiles + (size_t)(row / TILE) * p->tile_bytes, *codes = scale + scales_bytes(p->groups);
+    for (int h = 0; h < TILE / HALF; h++) {
+      int first = row + h * HALF, rows = to - first < HALF ? to - first : HALF;
+      if (rows <= 0) break;
+      for (int g = 0; g < p->groups; g++)
+        unpack_half(p, codes + (size_t)g * group_bytes(p->bits) + (size_t)h * half_codes, table, scratch + g * QUADS * 32);
+      for (int t = 0; t < n; t++) {
+        __m256i acc = _mm256_setzero_si256();
+        for (int g = 0; g < p->groups; g++) {
+          __m256i s = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(scale + g * TILE + h * HALF)));
+          __m256i sum = group_sum(scratch + g * QUADS * 32, a + (size_t)t * a_stride + g * GROUP, p->bits);
+          acc = _mm256_add_epi32(acc, _mm256_mullo_epi32(sum, s));
+        }
+        int32_t sums[HALF];
+        _mm256_storeu_si256((__m256i *)sums, acc);
+        finish_row_avx2(sums, p->row_scale + first, rows, p->exponent, x[t], frac, y + (size_t)t * y_stride + first);
+      }
+    }
+  }
+}
+
+const Kernels kernels_avx2 = {
+    .tile = TILE, .needs_correction = false, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
+    .quant8 = quant8_avx2, .norm8 = norm8_avx2, .rotary = rotary_avx2, .attention = attention_avx2,
+    .gate = gate_avx2, .butterfly_quant8 = butterfly_quant8_avx2, .add = add_avx2,
+};

@@ -1,0 +1,59 @@
+/* engine/kernels (private to engine): what an instruction set must bring.
+ *
+ * A kernel file fills one Kernels.  Every function gives the integers of the scalar reference in chip/arith.c.
+ */
+#ifndef BURIN_ENGINE_KERNELS_H
+#define BURIN_ENGINE_KERNELS_H
+
+#include "chip/chip.h"
+
+/* A matrix as one instruction set likes to read it.  Rows are grouped in tiles; a thread works on whole tiles. */
+typedef struct {
+  int rows, cols, groups, bits, exponent;
+  int tile;             /* rows of a tile */
+  size_t tile_bytes;    /* group scales and codes of one tile */
+  uint8_t *tiles;       /* (ceil(rows / tile), tile_bytes) */
+  int32_t *correction;  /* [rows rounded up to tile] what the kernel subtracts from a row's sum; NULL where unused */
+  uint16_t *row_scale;  /* [rows rounded up to tile] */
+  int8_t level[256];
+  size_t bytes;         /* of all of the above that one pass reads */
+} Packed;
+
+typedef struct {
+  int tile;
+  bool needs_correction;
+  uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128 */
+  size_t (*tile_bytes)(const Matrix *m);
+  /* Writes tile t: t->tiles + t * tile_bytes and its corrections.  Padding rows have group scale 0. */
+  void (*pack_tile)(const Matrix *m, Packed *p, int t);
+  /* y[token * y_stride + row] = matrix_finish(...) for rows [from, to) (multiples of tile, or the end) and n tokens.
+   * a (n, a_stride) has groups * 64 readable values a token, zeros past cols.  scratch: tile * groups * 64 bytes. */
+  void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
+                 int32_t *y, size_t y_stride, int8_t *scratch);
+
+  int (*quant8)(const int32_t *v, int n, int8_t *a);
+  Scale (*norm8)(const ChipShape *s, const int32_t *h, int8_t *a);
+  void (*rotary)(const ChipShape *s, const int32_t *cos_sin /* [rotary_dims / 2][2] */, int32_t *head);
+  void (*attention)(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *scratch /* [n + 16] */);
+  void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
+  int (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
+  void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
+} Kernels;
+
+extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
+
+/* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
+#define DECLARE_OPS(isa)                                                                                     \
+  int quant8_##isa(const int32_t *v, int n, int8_t *a);                                                      \
+  Scale norm8_##isa(const ChipShape *s, const int32_t *h, int8_t *a);                                        \
+  void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
+  void attention_##isa(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *z);   \
+  void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
+  int butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                                \
+  void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \
+  void finish_row_##isa(const int32_t *acc, const uint16_t *row_scale, int n, int exponent, Scale x, int frac, int32_t *y);
+DECLARE_OPS(scalar)
+DECLARE_OPS(avx2)
+DECLARE_OPS(avx512)
+
+#endif

@@ -1,0 +1,149 @@
+/* engine/session: one timeline of tokens: its KV cache, its logits, its sampler. */
+#include "engine/state.h"
+
+#include <assert.h>
+#include <string.h>
+
+static size_t head_bytes(const Session *s) { return (size_t)s->context * (size_t)s->engine->chip->shape.head_dim; }
+
+KvHead session_kv(const Session *s, int layer, int kv_head) {
+  size_t heads = (size_t)s->engine->chip->shape.kv_heads, h = (size_t)kv_head, c = (size_t)s->context;
+  uint8_t *base = s->kv + (size_t)layer * s->layer_bytes, *exponent = base + 2 * heads * head_bytes(s);
+  return (KvHead){(int8_t *)base + h * head_bytes(s), (int8_t *)base + (heads + h) * head_bytes(s), exponent + h * c,
+                  exponent + (heads + h) * c};
+}
+
+Session *session_new(Engine *e, int context, Err *err) {
+  const ChipShape *shape = &e->chip->shape;
+  if (context == 0) context = shape->context;
+  if (context < 1 || context > shape->context) {
+    err_set(err, "context: expected 1 to %d, found %d", shape->context, context);
+    return NULL;
+  }
+  Session *s = mem_alloc(1, sizeof *s, err);
+  if (!s) return NULL;
+  size_t vocab = (size_t)shape->vocab;
+  s->engine = e;
+  s->context = context;
+  s->layer_bytes = 2 * (size_t)shape->kv_heads * (head_bytes(s) + (size_t)context);
+  s->kv_bytes = (size_t)shape->layers * s->layer_bytes;
+  s->kv = mem_reserve(s->kv_bytes, err);
+  s->logits = mem_alloc(vocab, 4, err);
+  s->token = mem_alloc((size_t)context, sizeof *s->token, err);
+  if (!s->kv || !s->logits || !s->token) {
+    session_free(s);
+    return NULL;
+  }
+  return s;
+}
+
+void session_free(Session *s) {
+  if (!s) return;
+  mem_release(s->kv, s->kv_bytes);
+  void *all[] = {s->logits, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
+  mem_free(s);
+}
+
+int session_position(const Session *s) { return s->position; }
+
+int session_context(const Session *s) { return s->context; }
+
+void session_truncate(Session *s, int position) {
+  assert(position >= 0 && position <= s->position);
+  s->position = position;
+}
+
+const int32_t *session_logits(const Session *s) { return s->logits; }
+
+static bool check_tokens(const Session *s, const int *tokens, int n, Err *err) {
+  int vocab = s->engine->chip->shape.vocab;
+  if (n < 1) return err_set(err, "no tokens: expected at least one");
+  if (n > s->context - s->position)
+    return err_set(err, "context exceeded: %d tokens after %d, but the context holds %d", n, s->position, s->context);
+  for (int i = 0; i < n; i++)
+    if (tokens[i] < 0 || tokens[i] >= vocab)
+      return err_set(err, "token %d: expected an id of 0 to %d, found %d", i, vocab - 1, tokens[i]);
+  return true;
+}
+
+bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err) {
+  if (!check_tokens(s, tokens, n, err)) return false;
+  if (chunk <= 0) chunk = PREFILL_CHUNK;
+  size_t vocab = (size_t)s->engine->chip->shape.vocab;
+  Row *row = mem_alloc((size_t)(chunk < n ? chunk : n), sizeof *row, err);
+  if (!row) return false;
+  bool ok = true;
+  for (int at = 0; ok && at < n; at += chunk) {
+    int k = n - at < chunk ? n - at : chunk;
+    for (int i = 0; i < k; i++) row[i] = (Row){s, tokens[at + i], s->position + i, all || at + i == n - 1};
+    ok = forward(s->engine, row, k, all ? all + (size_t)at * vocab : s->logits, err);
+    if (!ok) break;
+    memcpy(s->token + s->position, tokens + at, (size_t)k * sizeof *tokens);
+    s->position += k;
+  }
+  if (ok && all) memcpy(s->logits, all + (size_t)(n - 1) * vocab, vocab * 4);
+  mem_free(row);
+  return ok;
+}
+
+bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {
+  if (n < 1) return err_set(err, "no sessions: expected at least one");
+  size_t vocab = (size_t)s[0]->engine->chip->shape.vocab;
+  Row *row = mem_alloc((size_t)n, sizeof *row, err);
+  int32_t *out = n > 1 ? mem_alloc((size_t)n * vocab, 4, err) : s[0]->logits;
+  bool ok = row && out;
+  for (int i = 0; ok && i < n; i++) {
+    assert(s[i]->engine == s[0]->engine);
+    ok = check_tokens(s[i], tokens + i, 1, err);
+    row[i] = (Row){s[i], tokens[i], s[i]->position, true};
+  }
+  ok = ok && forward(s[0]->engine, row, n, out, err);
+  for (int i = 0; ok && i < n; i++) {
+    if (n > 1) memcpy(s[i]->logits, out + (size_t)i * vocab, vocab * 4);
+    s[i]->token[s[i]->position++] = tokens[i];
+  }
+  if (n > 1) mem_free(out);
+  mem_free(row);
+  return ok;
+}
+
+/* ---- sampling ---- */
+
+bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed, Err *err) {
+  size_t vocab = (size_t)s->engine->chip->shape.vocab;
+  s->settings = *settings;
+  s->random = pcg_seed(seed, 0);
+  if (s->adjusted) return true;
+  s->scratch = (SamplerScratch){mem_alloc(vocab, sizeof(int), err), mem_alloc(vocab, 4, err), mem_alloc(vocab, 8, err)};
+  s->count = mem_alloc(vocab, sizeof *s->count, err);
+  s->adjusted = mem_alloc(vocab, 4, err);
+  return s->scratch.index && s->scratch.p && s->scratch.key && s->count && s->adjusted;
+}
+
+int session_sample(Session *s, const uint8_t *banned) {
+  int vocab = s->engine->chip->shape.vocab, from = s->position > PENALTY_WINDOW ? s->position - PENALTY_WINDOW : 0;
+  assert(s->adjusted); /* session_sampler came first */
+  memcpy(s->adjusted, s->logits, (size_t)vocab * 4);
+  for (int i = from; i < s->position; i++) s->count[s->token[i]]++;
+  sampler_penalties(&s->settings, s->adjusted, s->count, vocab);
+  for (int i = from; i < s->position; i++) s->count[s->token[i]] = 0;
+  if (banned)
+    for (int i = 0; i < vocab; i++)
+      if (banned[i]) s->adjusted[i] = -INT32_MAX;
+  return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
+}
+
+/* ---- the cast's walk ---- */
+
+bool engine_walk(Engine *e, Session *const *s, int n, const int *tokens, int length, EngineHook *hook, void *arg, Err *err) {
+  Row *row = mem_alloc((size_t)n * (size_t)length, sizeof *row, err);
+  bool ok = row != NULL;
+  for (int i = 0; ok && i < n; i++) {
+    ok = check_tokens(s[i], tokens + (size_t)i * (size_t)length, length, err);
+    for (int j = 0; j < length; j++) row[i * length + j] = (Row){s[i], tokens[i * length + j], j, false};
+  }
+  ok = ok && forward_walk(e, row, n * length, hook, arg, err);
+  mem_free(row);
+  return ok;
+}

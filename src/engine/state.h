@@ -1,0 +1,64 @@
+/* engine/state (private to engine): the objects behind the public handles. */
+#ifndef BURIN_ENGINE_STATE_H
+#define BURIN_ENGINE_STATE_H
+
+#include "engine/engine.h"
+#include "engine/kernels.h"
+
+/* What one thread needs for itself. */
+typedef struct {
+  int8_t *a;          /* one quantised vector */
+  Scale x;
+  int32_t *vector;    /* one vector of the widest kind */
+  int32_t *scores;    /* attention over `context` tokens */
+  int scores_cap;
+  int32_t *cos_sin;   /* (rotary_dims / 2, 2) */
+  int8_t *unpacked;   /* one tile of levels */
+} Worker;
+
+struct Engine {
+  const Chip *chip;
+  const Kernels *kernels;
+  Isa isa;
+  Pool *pool;
+  Worker *worker;                    /* (threads) */
+  Packed (*layer)[MAT_PER_LAYER];    /* (layers) */
+  Packed head;
+  int widest;                        /* values of the longest vector, rounded up to whole groups */
+  struct Batch *batch;               /* buffers of the forward pass, grown on demand */
+};
+
+struct Session {
+  Engine *engine;
+  int context, position;
+  uint8_t *kv;          /* layers * (k, v: (kv_heads, context, head_dim) s8; nk, nv: (kv_heads, context) u8) */
+  size_t kv_bytes, layer_bytes;
+  int32_t *logits;      /* (vocab) */
+  int *token;           /* (context) what was appended */
+  SamplerSettings settings;
+  Pcg random;
+  SamplerScratch scratch;
+  uint16_t *count;      /* (vocab) occurrences within the penalty window */
+  int32_t *adjusted;    /* (vocab) logits after penalties and bans */
+};
+
+typedef struct {
+  Session *session;
+  int token, position;
+  bool logits;          /* wanted */
+} Row;
+
+/* One pass over `n` rows; logits of the rows that want them go to out, one after another (vocab apart).
+ * All rows of one session are consecutive and in order of position. */
+bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err);
+bool forward_walk(Engine *e, const Row *row, int n, EngineHook *hook, void *arg, Err *err);
+void forward_free(struct Batch *b);
+
+/* Views into a session's cache. */
+typedef struct {
+  int8_t *k, *v;
+  uint8_t *nk, *nv;
+} KvHead;
+KvHead session_kv(const Session *s, int layer, int kv_head);
+
+#endif

@@ -1,0 +1,65 @@
+/* text: text to token ids and back, and chat templates.
+ *
+ * Owns tokenizers (byte-level BPE and SentencePiece-style BPE), streaming detokenisation, and a bounded interpreter for
+ * the Jinja that models carry.  Knows a Vocab, not where it came from.
+ * Refuses to guess: an unknown pre-tokeniser or template construct is an error.
+ */
+#ifndef BURIN_TEXT_H
+#define BURIN_TEXT_H
+
+#include "base/base.h"
+
+/* ---- tokens ---- */
+
+typedef struct {
+  int *id;
+  size_t n, cap;
+} Tokens;
+
+bool tokens_put(Tokens *t, int id, Err *err);
+void tokens_free(Tokens *t);
+
+typedef struct Tokenizer Tokenizer;
+
+/* v must outlive the tokenizer. */
+Tokenizer *tokenizer_new(const Vocab *v, Err *err);
+void tokenizer_free(Tokenizer *t);
+
+/* Appends the tokens of `text`.  Bytes that are not UTF-8 count as U+FFFD.  `specials`: names of control tokens in the
+ * text become those tokens.  `bos`: the model's own start token goes first if the model wants one.
+ * Time: O(n log n). */
+bool tokenizer_encode(const Tokenizer *t, Str text, bool specials, bool bos, Tokens *out, Err *err);
+
+/* Tokens that end a reply: end of sequence, end of turn and their known names. */
+bool tokenizer_stops(const Tokenizer *t, int id);
+int tokenizer_find(const Tokenizer *t, Str piece); /* id of a piece as the vocabulary spells it; -1 */
+
+/* ---- back to text, token by token; output never splits a character ---- */
+typedef struct {
+  bool specials;     /* write control tokens too */
+  bool strip_space;  /* drop the space that encoding put before the first word; reset by the first text */
+  int held;
+  uint8_t hold[4];   /* bytes of a character that is not complete */
+} Detok;
+
+bool detok_put(const Tokenizer *t, Detok *d, int id, Buf *out, Err *err);
+bool detok_end(Detok *d, Buf *out, Err *err); /* what is held becomes U+FFFD */
+
+/* ---- chat templates ---- */
+
+typedef struct {
+  Str role, content;
+} ChatMessage;
+
+typedef struct ChatTemplate ChatTemplate;
+
+/* Compiles a Jinja template.  An unknown construct is an error with its line. */
+ChatTemplate *template_new(Str source, Err *err);
+void template_free(ChatTemplate *t);
+/* Renders messages; bos and eos are the texts of those tokens (variables bos_token and eos_token). */
+bool template_render(const ChatTemplate *t, const ChatMessage *m, int n, bool add_generation_prompt, Str bos, Str eos, Buf *out,
+                     Err *err);
+/* The same with any variables, as a JSON object (the server passes tools and documents this way). */
+bool template_render_json(const ChatTemplate *t, Str json, Buf *out, Err *err);
+
+#endif
