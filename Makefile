@@ -13,7 +13,7 @@ PYTHON ?= python3
 WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
         -Wvla -Wundef
 CFLAGS ?= -O3 -g
-ALL_CFLAGS := -std=c17 -Isrc -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
+ALL_CFLAGS := -std=c17 -Isrc -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
 LDLIBS := -lcrypto -lutf8proc -ljansson -ledit -lm -pthread
 ifdef SANITIZE
 ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -46,6 +46,20 @@ $(BUILD)/burin: $(CMD_OBJ) $(OBJ)
 	@echo '  LD  $@'
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Filters that tests put beside other implementations.
+$(BUILD)/test/%: $(BUILD)/test/%.o $(OBJ)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(if $(filter test_%,$*),-lcmocka)
+
+UNIT := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/test_*.c))
+FILTERS := $(BUILD)/test/tokens $(BUILD)/test/render
+test-programs: $(UNIT) $(FILTERS) $(BUILD)/burin
+.PRECIOUS: $(BUILD)/test/%.o
+
+$(BUILD)/test/%.o: test/%.c Makefile
+	@mkdir -p $(@D)
+	@echo '  CC  $@'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
 # Tools that are part of how models/ came to be.
 $(BUILD)/stories: $(BUILD)/tools/tiny/stories.o $(OBJ)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -74,8 +88,22 @@ $(BUILD)/%.o: src/%.c Makefile
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
+demo:
+	@tools/need.sh demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh $(BUILD)/burin
+
+check:
+	@tools/need.sh check
+	@$(PYTHON) test/run.py
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/burin $(DESTDIR)$(PREFIX)/bin/burin
+	install -m 644 doc/burin.1 $(DESTDIR)$(PREFIX)/share/man/man1/burin.1
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all clean
+.PHONY: all test-programs demo check install clean
 .DELETE_ON_ERROR:

@@ -7,7 +7,7 @@
 typedef struct {
   const char *prompt, *file, *system;
   int most, ctx, chunk;
-  bool raw, ids;
+  bool raw, specials, ids;
   MachineOptions machine;
   SamplingOptions sampling;
 } RunOptions;
@@ -21,7 +21,7 @@ static void on_interrupt(int signal_number) {
 
 /* One user turn through the chip's template, or the text as it is. */
 static bool make_prompt(const Runner *r, const RunOptions *o, Str text, Tokens *out, Err *err) {
-  if (o->raw || r->chip.vocab.chat_template.n == 0) return tokenizer_encode(r->tokenizer, text, false, true, out, err);
+  if (o->raw || r->chip.vocab.chat_template.n == 0) return tokenizer_encode(r->tokenizer, text, o->specials, true, out, err);
   ChatTemplate *t = template_new(r->chip.vocab.chat_template, err);
   ChatMessage m[2] = {{STR("system"), str_from(o->system)}, {STR("user"), text}};
   Buf b = {0};
@@ -73,6 +73,7 @@ int cmd_run(int argc, char **argv) {
       {"file", 'f', OPT_TEXT, &o.file, "FILE", "read the prompt from a file; - is standard input"},
       {"system", 0, OPT_TEXT, &o.system, "TEXT", "system message"},
       {"raw", 0, OPT_FLAG, &o.raw, "", "continue the text as it is, without the model's chat template"},
+      {"specials", 0, OPT_FLAG, &o.specials, "", "with --raw: names of control tokens in the prompt stand for those tokens"},
       {"predict", 'n', OPT_INT, &o.most, "N", "write at most N tokens (default: until the model stops)"},
       {"ctx", 'c', OPT_INT, &o.ctx, "N", "context in tokens (default: the chip's)"},
       {"chunk", 0, OPT_INT, &o.chunk, "N", "tokens of a prefill chunk (default 512); changes nothing but speed"},

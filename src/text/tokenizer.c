@@ -263,6 +263,7 @@ bool detok_put(const Tokenizer *t, Detok *d, int id, Buf *out, Err *err) {
   const Vocab *v = t->v;
   if (id < 0 || id >= v->n) return err_set(err, "token: expected an id of 0 to %d, found %d", v->n - 1, id);
   Str piece = v->piece[id];
+  if (v->type[id] != PIECE_NORMAL && v->type[id] != PIECE_UNUSED) d->strip_space = false;
   switch ((PieceType)v->type[id]) {
     case PIECE_CONTROL:
     case PIECE_UNKNOWN: return !d->specials || detok_text(d, piece.s, piece.n, out, err);

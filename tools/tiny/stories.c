@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 64, TURN = 260 };
+enum { SLOTS = 64, TURN = 220 };
 
 static const char *const boys[] = {"Tom", "Ben", "Sam", "Max", "Tim", "Jack", "Leo", "Bob", "Dan", "Finn"};
 static const char *const girls[] = {"Lily", "Mia", "Anna", "Lucy", "Sue", "Emma", "Zoe", "Amy", "Kate", "Rosie"};
@@ -77,7 +77,7 @@ static bool begin(Slot *slot, const Tokenizer *t, int prefix, Pcg *random, Err *
   slot->written = 0;
   slot->busy = true;
   bool ok = put_turn(&turn, topic, opening, err) && tokenizer_encode(t, (Str){turn.s, turn.n}, true, false, &ids, err) &&
-            buf_put(&slot->text, opening, strlen(opening), err) && sampler_settings(&settings, 0.6, 0, 1, 0, 1, 0, 0, err) &&
+            buf_put(&slot->text, opening, strlen(opening), err) && sampler_settings(&settings, 0.7, 0, 0.95, 0, 1.1, 0, 0, err) &&
             session_sampler(slot->s, &settings, (uint64_t)pcg_next(random) << 32 | pcg_next(random), err) &&
             session_extend(slot->s, ids.id, (int)ids.n, 0, NULL, err);
   buf_free(&turn);

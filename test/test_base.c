@@ -1,0 +1,211 @@
+/* test/test_base: errors, memory, readers, writers, threads, random numbers. */
+#include "unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void first_error_wins(void **s) {
+  (void)s;
+  Err e = {0};
+  assert_false(err_set(&e, "first %d", 1));
+  assert_false(err_set(&e, "second"));
+  assert_string_equal(e.text, "first 1");
+}
+
+static void arena_gives_aligned_zeros(void **s) {
+  (void)s;
+  Arena a = {0};
+  Err e = {0};
+  for (int i = 1; i < 2000; i += 37) {
+    char *p = arena_alloc(&a, (size_t)i, 13, &e);
+    assert_non_null(p);
+    assert_int_equal((uintptr_t)p % 64, 0);
+    for (int k = 0; k < i * 13; k++) assert_int_equal(p[k], 0);
+    memset(p, 255, (size_t)i * 13);
+  }
+  assert_null(arena_alloc(&a, SIZE_MAX / 2, 3, &e));
+  assert_true(e.set);
+  arena_free(&a);
+}
+
+static void buffers_and_arenas_survive_failed_allocations(void **s) {
+  (void)s;
+  for (long k = 1; k < 20; k++) {
+    Err e = {0};
+    Buf b = {0};
+    Arena a = {0};
+    fault_arm(k);
+    bool ok = true;
+    size_t kept = 0;
+    for (int i = 0; ok && i < 3000; i++) {
+      ok = buf_printf(&b, &e, "%d,", i) && arena_alloc(&a, 100, 1, &e);
+      if (ok) kept = b.n;
+    }
+    fault_arm(0);
+    assert_int_equal(ok, !e.set);
+    assert_true(b.n >= kept);
+    if (kept) assert_int_equal(b.s[0], '0');
+    buf_free(&b);
+    arena_free(&a);
+  }
+}
+
+static void string_map_finds_what_was_put(void **s) {
+  (void)s;
+  StrMap m;
+  Err e = {0};
+  static char key[3000][8];
+  assert_true(strmap_init(&m, 3000, &e));
+  for (int i = 0; i < 3000; i++) {
+    snprintf(key[i], 8, "k%d", i * 7);
+    assert_true(strmap_put(&m, str_from(key[i]), i));
+    assert_false(strmap_put(&m, str_from(key[i]), 9));
+  }
+  for (int i = 0; i < 3000; i++) assert_int_equal(strmap_get(&m, str_from(key[i])), i);
+  assert_int_equal(strmap_get(&m, STR("k1")), -1);
+  assert_true(strmap_put(&m, STR(""), 5));
+  assert_int_equal(strmap_get(&m, STR("")), 5);
+  strmap_free(&m);
+}
+
+static void reader_stops_at_the_end(void **s) {
+  (void)s;
+  static const uint8_t bytes[7] = {1, 2, 3, 4, 5, 6, 7};
+  Err e = {0};
+  Reader r = {bytes, 7, 0, "file", &e};
+  assert_int_equal(rd_u32(&r), 0x04030201);
+  assert_int_equal(rd_u16(&r), 0x0605);
+  assert_int_equal(rd_u32(&r), 0);
+  assert_string_equal(e.text, "file:6: file too short: expected 4 more bytes, found 1");
+  assert_int_equal(rd_u8(&r), 0); /* the error sticks */
+  Err e2 = {0};
+  Reader r2 = {bytes, 7, 3, "file", &e2};
+  assert_null(rd_bytes(&r2, UINT64_MAX));
+}
+
+static int files_in(const char *dir) {
+  char command[300];
+  snprintf(command, sizeof command, "ls -A %s | wc -l", dir);
+  FILE *f = popen(command, "r");
+  int n = -1;
+  assert_int_equal(fscanf(f, "%d", &n), 1);
+  pclose(f);
+  return n;
+}
+
+/* For every k: the k-th write fails, the old file stays whole, no temporary is left. */
+static void writer_is_all_or_nothing(void **s) {
+  (void)s;
+  char dir[] = "/tmp/burin-test-XXXXXX", path[64];
+  assert_non_null(mkdtemp(dir));
+  snprintf(path, sizeof path, "%s/out", dir);
+  FILE *f = fopen(path, "w");
+  fputs("old", f);
+  fclose(f);
+  bool done = false;
+  for (long k = 1; !done && k < 100; k++) {
+    Err e = {0};
+    fault_arm(k);
+    Writer *w = writer_open(path, &e);
+    if (w) {
+      for (int i = 0; i < 50000; i++) writer_put(w, "0123456789", 10);
+      writer_rewrite(w, 3, "xyz", 3);
+      done = writer_commit(w, &e);
+    }
+    fault_arm(0);
+    assert_int_equal(done, !e.set);
+    assert_int_equal(files_in(dir), 1);
+    char head[16] = {0};
+    f = fopen(path, "r");
+    assert_true(fread(head, 1, 10, f) >= 3);
+    fclose(f);
+    assert_string_equal(head, done ? "012xyz6789" : "old");
+  }
+  assert_true(done);
+  unlink(path);
+  rmdir(dir);
+}
+
+static void count_up(void *arg, int t, int threads) {
+  int *count = arg;
+  for (int i = 0; i < threads; i++) __atomic_add_fetch(&count[i], t + 1, __ATOMIC_SEQ_CST);
+}
+
+typedef struct {
+  Pool *p;
+  int at[8], bad;
+} Lockstep;
+
+static void lockstep(void *arg, int t, int threads) {
+  Lockstep *l = arg;
+  for (int i = 1; i <= 500; i++) {
+    l->at[t] = i;
+    pool_barrier(l->p);
+    for (int k = 0; k < threads; k++)
+      if (l->at[k] != i) l->bad = 1;
+    pool_barrier(l->p);
+  }
+}
+
+static void pool_runs_all_threads(void **s) {
+  (void)s;
+  Err e = {0};
+  for (int n = 1; n <= 5; n++) {
+    Pool *p = pool_new(n, &e);
+    assert_non_null(p);
+    int count[8] = {0};
+    for (int i = 0; i < 200; i++) pool_run(p, count_up, count);
+    for (int i = 0; i < n; i++) assert_int_equal(count[i], 200 * n * (n + 1) / 2);
+    Lockstep l = {p, {0}, 0};
+    pool_run(p, lockstep, &l);
+    assert_int_equal(l.bad, 0);
+    pool_free(p);
+  }
+  assert_null(pool_new(0, &e));
+}
+
+static void spans_cover_without_overlap(void **s) {
+  (void)s;
+  for (int n = 0; n < 200; n += 7)
+    for (int unit = 1; unit < 40; unit += 5)
+      for (int threads = 1; threads < 6; threads++) {
+        int at = 0;
+        for (int t = 0; t < threads; t++) {
+          Span x = span_of(n, unit, t, threads);
+          assert_int_equal(x.from, at);
+          assert_true(x.to == n || x.to % unit == 0);
+          at = x.to;
+        }
+        assert_int_equal(at, n);
+      }
+}
+
+/* The published first outputs of PCG32 for seed 42, stream 54. */
+static void pcg_is_pcg(void **s) {
+  (void)s;
+  static const uint32_t expected[] = {0xa15c02b7, 0x7b47f409, 0xba1d3330, 0x83d2f293, 0xbfa4784b, 0xcbed606e};
+  Pcg p = pcg_seed(42, 54);
+  for (int i = 0; i < 6; i++) assert_int_equal(pcg_next(&p), expected[i]);
+}
+
+static void sha256_is_sha256(void **s) {
+  (void)s;
+  uint8_t d[32];
+  char hex[65];
+  Err e = {0};
+  assert_true(sha256("abc", 3, d, &e));
+  hex_of(d, 32, hex);
+  assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(first_error_wins), cmocka_unit_test(arena_gives_aligned_zeros),
+      cmocka_unit_test(buffers_and_arenas_survive_failed_allocations), cmocka_unit_test(string_map_finds_what_was_put),
+      cmocka_unit_test(reader_stops_at_the_end), cmocka_unit_test(writer_is_all_or_nothing), cmocka_unit_test(pool_runs_all_threads),
+      cmocka_unit_test(spans_cover_without_overlap), cmocka_unit_test(pcg_is_pcg), cmocka_unit_test(sha256_is_sha256),
+  };
+  return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}

@@ -1,0 +1,333 @@
+/* test/test_chip: the arithmetic against independent formulas, and the sampler. */
+#include "unit.h"
+
+#include "chip/chip.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+__extension__ typedef __int128 i128;
+
+static void tables_follow_their_formulas(void **s) {
+  (void)s;
+  for (int i = 0; i <= 64; i++) {
+    assert_int_equal(exp2_table[i], (int)floor(32767 * exp2(-i / 64.0) + 0.5));
+    assert_int_equal(exp2_table_30[i], (uint32_t)floor(((1 << 30) - 1) * exp2(-i / 64.0) + 0.5));
+    assert_int_equal(sigmoid_table[i], (int)floor(32768 / (1 + exp(-i / 4.0)) + 0.5));
+  }
+}
+
+/* floor(x / 2^s + 1/2), clamped, in wide integers */
+static int32_t wide_shift(i128 x, int s) {
+  i128 v = s >= 0 ? (s > 100 ? 0 : (s ? ((x << 1) + ((i128)1 << s)) >> (s + 1) : x)) : x * ((i128)1 << (-s > 60 ? 60 : -s));
+  return v > INT32_MAX ? INT32_MAX : v < -INT32_MAX ? -INT32_MAX : (int32_t)v;
+}
+
+static void shifts_round_half_up_and_clamp(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(1, 0);
+  for (int i = 0; i < 200000; i++) {
+    int64_t x = (int64_t)wild(&p) * (pcg_next(&p) % 3 ? 1 : 1 << pcg_next(&p) % 17);
+    int shift = random_in(&p, -70, 90);
+    assert_int_equal(rsr_sat(x, shift), wide_shift(x, shift));
+  }
+  assert_int_equal(rsr_sat(3, 1), 2);
+  assert_int_equal(rsr_sat(-3, 1), -1);
+  assert_int_equal(rsr_sat(1, -40), INT32_MAX);
+  assert_int_equal(rsr_sat(-1, -40), -INT32_MAX);
+  assert_int_equal(rsr_sat(0, -40), 0);
+}
+
+static void roots_are_floors(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(2, 0);
+  for (int i = 0; i < 100000; i++) {
+    uint64_t x = ((uint64_t)pcg_next(&p) << 31 | pcg_next(&p)) >> pcg_next(&p) % 63, r = isqrt(x);
+    assert_true(r * r <= x && (r + 1) * (r + 1) > x);
+  }
+}
+
+static void scales_keep_sixteen_bits(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(3, 0);
+  for (int i = 0; i < 100000; i++) {
+    uint64_t v = (((uint64_t)pcg_next(&p) << 30 | pcg_next(&p)) >> pcg_next(&p) % 60) + 1;
+    Scale x = scale_of(v, -7);
+    assert_true(x.M >= 32768 && x.M < 65536);
+    assert_true(fabs(ldexp(x.M, x.E + 7) / (double)v - 1) <= 1.0 / 65536);
+  }
+  assert_int_equal(scale_of(131071, 0).M, 32768); /* rounds up to the next power of two */
+}
+
+static void quantised_vectors_use_their_range(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(4, 0);
+  int32_t v[96];
+  int8_t a[96];
+  for (int i = 0; i < 20000; i++) {
+    int shift = random_in(&p, 0, 31);
+    uint32_t top = 0;
+    for (int k = 0; k < 96; k++) {
+      v[k] = wild(&p) >> shift;
+      if (v[k] == INT32_MIN) v[k] = -INT32_MAX;
+      uint32_t m = (uint32_t)abs(v[k]);
+      if (m > top) top = m;
+    }
+    int e = quant8(v, 96, a), most = 0;
+    for (int k = 0; k < 96; k++) {
+      if (abs(a[k]) > most) most = abs(a[k]);
+      assert_true(fabs(ldexp(a[k], e) - v[k]) <= ldexp(0.5, e));
+    }
+    assert_true(top < 64 ? e == 0 : most >= 63);
+    assert_true(most <= 127);
+  }
+  memset(v, 0, sizeof v);
+  assert_int_equal(quant8(v, 96, a), 0);
+}
+
+static void norm_is_near_rms_norm(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(5, 0);
+  enum { D = 576 };
+  ChipShape shape = {.dim = D, .root_dim = (uint32_t)floor(sqrt(D) * 256 + 0.5), .eps = (uint64_t)floor(1e-5 * D * (1 << 24) + 0.5)};
+  int32_t h[D];
+  int8_t a[D];
+  for (int i = 0; i < 2000; i++) {
+    int shift = random_in(&p, 0, 22);
+    double sum = 0, worst = 0, top = 0;
+    for (int k = 0; k < D; k++) h[k] = ((int32_t)pcg_next(&p) >> shift) / 3, sum += ldexp(h[k], -12) * ldexp(h[k], -12);
+    Scale x = norm8(&shape, h, a);
+    double rms = sqrt(sum / D + 1e-5);
+    for (int k = 0; k < D; k++) {
+      double y = ldexp(h[k], -12) / rms, got = a[k] * ldexp(x.M, x.E);
+      if (fabs(y - got) > worst) worst = fabs(y - got);
+      if (fabs(y) > top) top = fabs(y);
+    }
+    assert_true(worst < top / 100);
+  }
+  memset(h, 0, sizeof h);
+  Scale x = norm8(&shape, h, a);
+  assert_true(x.M >= 32768);
+}
+
+static Matrix random_matrix(Pcg *p, int rows, int cols, int bits, Arena *a) {
+  Err e = {0};
+  int groups = (cols + GROUP - 1) / GROUP;
+  Matrix m = {.rows = rows, .cols = cols, .groups = groups, .bits = bits, .exponent = -20, .levels = bits == 8 ? 255 : 1 << bits};
+  for (int i = 0; i < m.levels; i++) m.level[i] = (int8_t)(i - m.levels / 2);
+  uint16_t *rs = arena_alloc(a, (size_t)rows, 2, &e);
+  uint8_t *gs = arena_alloc(a, (size_t)rows * (size_t)groups, 1, &e), *codes = arena_alloc(a, matrix_code_bytes(&m), 1, &e);
+  for (int r = 0; r < rows; r++) rs[r] = (uint16_t)pcg_next(p);
+  for (int i = 0; i < rows * groups; i++) gs[i] = (uint8_t)random_in(p, 1, matrix_max_group_scale(bits));
+  for (size_t i = 0; i < matrix_code_bytes(&m); i++) codes[i] = bits == 8 ? (uint8_t)random_in(p, 0, 254) : (uint8_t)pcg_next(p);
+  m.row_scale = rs;
+  m.group_scale = gs;
+  m.codes = codes;
+  return m;
+}
+
+/* Codes as a string of bits, first bit first. */
+static void codes_are_a_bit_string(void **s) {
+  (void)s;
+  static const int widths[] = {2, 3, 4, 6, 8};
+  Pcg p = pcg_seed(6, 0);
+  for (int w = 0; w < 5; w++) {
+    Arena a = {0};
+    Matrix m = random_matrix(&p, 3, 130, widths[w], &a);
+    for (int r = 0; r < 3; r++)
+      for (int c = 0; c < 130; c++) {
+        int code = 0;
+        for (int b = 0; b < m.bits; b++) {
+          size_t bit = ((size_t)r * 3 * 64 + (size_t)c) * (size_t)m.bits + (size_t)b;
+          code |= (m.codes[bit / 8] >> bit % 8 & 1) << b;
+        }
+        assert_int_equal(matrix_code(&m, r, c), code);
+      }
+    arena_free(&a);
+  }
+}
+
+static void attention_is_near_softmax(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(7, 0);
+  enum { HD = 32, N = 50 };
+  for (int round = 0; round < 300; round++) {
+    int8_t q[HD], k[N][HD], v[N][HD];
+    uint8_t nk[N], nv[N];
+    int32_t out[HD];
+    int nq = random_in(&p, 3, 7);
+    for (int i = 0; i < HD; i++) q[i] = (int8_t)random_in(&p, -127, 127);
+    for (int j = 0; j < N; j++) {
+      nk[j] = (uint8_t)random_in(&p, 3, 6);
+      nv[j] = (uint8_t)random_in(&p, 2, 8);
+      for (int i = 0; i < HD; i++) k[j][i] = (int8_t)random_in(&p, -127, 127), v[j][i] = (int8_t)random_in(&p, -127, 127);
+    }
+    attention_head(q, nq, (KvView){k[0], v[0], nk, nv, HD, 1}, N, HD, out);
+    double z[N], top = -1e300, den = 0, most = 0;
+    for (int j = 0; j < N; j++) {
+      double dot = 0;
+      for (int i = 0; i < HD; i++) dot += ldexp(q[i], nq - 12) * ldexp(k[j][i], nk[j] - 12);
+      z[j] = dot;
+      if (dot > top) top = dot;
+      if (ldexp(127, nv[j] - 12) > most) most = ldexp(127, nv[j] - 12);
+    }
+    for (int j = 0; j < N; j++) den += exp2(z[j] - top);
+    for (int i = 0; i < HD; i++) {
+      double o = 0;
+      for (int j = 0; j < N; j++) o += exp2(z[j] - top) / den * ldexp(v[j][i], nv[j] - 12);
+      assert_true(fabs(o - ldexp(out[i], -12)) < most * 0.002 + 0.001);
+    }
+  }
+}
+
+static void gate_is_near_silu(void **s) {
+  (void)s;
+  for (int g = -200000; g <= 200000; g += 37) {
+    double x = ldexp(g, -12), u = 1.75, y = x / (1 + exp(-x)) * u;
+    assert_true(fabs(ldexp(gate_one(g, (int32_t)(u * 4096)), -12) - y) < 0.02 + fabs(y) * 0.01);
+  }
+  assert_int_equal(gate_one(INT32_MAX, INT32_MAX), INT32_MAX); /* every clamp is reached */
+  assert_int_equal(gate_one(INT32_MAX, -INT32_MAX), -INT32_MAX);
+}
+
+static void butterfly_is_a_hadamard_transform(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(8, 0);
+  for (int round = 0; round < 200; round++) {
+    int32_t act[128], copy[128];
+    int8_t a[128];
+    int shift = random_in(&p, 0, 30);
+    double top = 0;
+    for (int i = 0; i < 128; i++) act[i] = copy[i] = wild(&p) >> shift;
+    int e = butterfly_quant8(act, 128, a);
+    double y[128];
+    for (int i = 0; i < 128; i++) {
+      y[i] = 0;
+      for (int j = 0; j < 64; j++) y[i] += (__builtin_popcount((unsigned)(i % 64 & j)) & 1 ? -1.0 : 1.0) * copy[i / 64 * 64 + j];
+      if (fabs(y[i]) > top) top = fabs(y[i]);
+    }
+    for (int i = 0; i < 128; i++) assert_true(fabs(y[i] - ldexp(a[i], e)) <= top / 126 + 32);
+  }
+}
+
+/* ---- the sampler ---- */
+
+enum { V = 1000 };
+
+typedef struct {
+  int index[V];
+  uint32_t p[V];
+  uint64_t key[V];
+} Room;
+
+static SamplerScratch scratch_of(Room *r) { return (SamplerScratch){r->index, r->p, r->key}; }
+
+static SamplerSettings settings(double t, int k, double top_p, double min_p) {
+  SamplerSettings s;
+  Err e = {0};
+  assert_true(sampler_settings(&s, t, k, top_p, min_p, 1, 0, 0, &e));
+  return s;
+}
+
+static void greedy_takes_the_first_largest(void **s) {
+  (void)s;
+  static Room room;
+  SamplerScratch x = scratch_of(&room);
+  int32_t z[V] = {0};
+  Pcg p = pcg_seed(9, 0);
+  z[400] = z[300] = 77;
+  SamplerSettings g = settings(0, 0, 1, 0);
+  assert_int_equal(sampler_draw(&g, z, V, &p, &x), 300);
+}
+
+static void draws_follow_the_softmax(void **s) {
+  (void)s;
+  static Room room;
+  SamplerScratch x = scratch_of(&room);
+  int32_t z[V];
+  for (int i = 0; i < V; i++) z[i] = i < 4 ? -i * 65536 : -30 * 65536;
+  SamplerSettings set = settings(2, 0, 1, 0);
+  Pcg p = pcg_seed(10, 0);
+  int count[V] = {0}, n = 100000;
+  for (int i = 0; i < n; i++) count[sampler_draw(&set, z, V, &p, &x)]++;
+  double den = 0;
+  for (int i = 0; i < 4; i++) den += exp(-i / 2.0);
+  for (int i = 0; i < 4; i++) assert_true(fabs((double)count[i] / n - exp(-i / 2.0) / den) < 0.006);
+}
+
+/* The plain rule of doc/arithmetic.md over all candidates, sorted in full. */
+static int kept_by_rule(const SamplerSettings *set, const int32_t *z, const uint32_t *w, int *keep) {
+  static int order[V];
+  for (int i = 0; i < V; i++) order[i] = i;
+  for (int i = 1; i < V; i++) /* insertion sort: largest first, lowest index first */
+    for (int j = i; j > 0 && z[order[j]] > z[order[j - 1]]; j--) {
+      int t = order[j];
+      order[j] = order[j - 1];
+      order[j - 1] = t;
+    }
+  int n = set->top_k && set->top_k < V ? set->top_k : V, k = 0;
+  uint64_t total = 0, sum = 0;
+  for (int i = 0; i < n; i++) total += w[order[i]];
+  memset(keep, 0, V * sizeof *keep);
+  for (; k < n && (k == 0 || sum << 16 < total * set->top_p); k++) {
+    sum += w[order[k]];
+    keep[order[k]] = (uint64_t)w[order[k]] << 16 >= (uint64_t)((1u << 30) - 1) * set->min_p;
+  }
+  return k;
+}
+
+static void cuts_keep_what_the_rule_keeps(void **s) {
+  (void)s;
+  static Room room, plain;
+  SamplerScratch x = scratch_of(&room), y = scratch_of(&plain);
+  Pcg p = pcg_seed(11, 0);
+  static int32_t z[V];
+  static int keep[V], seen[V];
+  for (int round = 0; round < 60; round++) {
+    for (int i = 0; i < V; i++) z[i] = -random_in(&p, 0, 12 * 65536) / (round % 3 + 1);
+    SamplerSettings set = settings(0.5 + round % 4, round % 2 ? random_in(&p, 1, 60) : 0, round % 5 ? 0.1 + 0.17 * (round % 5) : 1, round % 7 ? 0 : 0.05);
+    SamplerSettings all = settings(0.5 + round % 4, 0, 1, 0);
+    sampler_draw(&all, z, V, &p, &y); /* leaves the weights in y.p */
+    kept_by_rule(&set, z, y.p, keep);
+    memset(seen, 0, sizeof seen);
+    for (int i = 0; i < 3000; i++) seen[sampler_draw(&set, z, V, &p, &x)] = 1;
+    for (int i = 0; i < V; i++) assert_true(!seen[i] || keep[i]);
+  }
+}
+
+static void penalties_lower_logits(void **s) {
+  (void)s;
+  SamplerSettings set;
+  Err e = {0};
+  assert_true(sampler_settings(&set, 1, 0, 1, 0, 2, 0.5, 0.25, &e));
+  int32_t z[3] = {4 * 65536, -4 * 65536, 4 * 65536};
+  uint16_t count[3] = {2, 1, 0};
+  sampler_penalties(&set, z, count, 3);
+  assert_int_equal(z[0], 2 * 65536 - 65536 - 16384);
+  assert_int_equal(z[1], -8 * 65536 - 32768 - 16384);
+  assert_int_equal(z[2], 4 * 65536);
+}
+
+static void settings_are_checked(void **s) {
+  (void)s;
+  SamplerSettings set;
+  Err e = {0};
+  assert_false(sampler_settings(&set, -1, 0, 1, 0, 1, 0, 0, &e));
+  assert_non_null(strstr(e.text, "temperature"));
+  Err e2 = {0};
+  assert_false(sampler_settings(&set, 1, 0, 1.5, 0, 1, 0, 0, &e2));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(tables_follow_their_formulas), cmocka_unit_test(shifts_round_half_up_and_clamp),
+      cmocka_unit_test(roots_are_floors), cmocka_unit_test(scales_keep_sixteen_bits),
+      cmocka_unit_test(quantised_vectors_use_their_range), cmocka_unit_test(norm_is_near_rms_norm),
+      cmocka_unit_test(codes_are_a_bit_string), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
+      cmocka_unit_test(butterfly_is_a_hadamard_transform), cmocka_unit_test(greedy_takes_the_first_largest),
+      cmocka_unit_test(draws_follow_the_softmax), cmocka_unit_test(cuts_keep_what_the_rule_keeps),
+      cmocka_unit_test(penalties_lower_logits), cmocka_unit_test(settings_are_checked),
+  };
+  return cmocka_run_group_tests_name("chip", tests, NULL, NULL);
+}

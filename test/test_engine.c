@@ -1,0 +1,183 @@
+/* test/test_engine: every kernel of every instruction set gives the integers of chip/arith.c. */
+#include "unit.h"
+
+#include "engine/kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const Kernels *kernels[ISA_COUNT];
+static int isas;
+
+static int find_isas(void **s) {
+  (void)s;
+  const Kernels *all[] = {&kernels_scalar,
+#if defined(__x86_64__)
+                          &kernels_avx2, &kernels_avx512
+#endif
+  };
+  for (isas = 0; isas <= (int)isa_best(); isas++) kernels[isas] = all[isas];
+  return 0;
+}
+
+static Matrix random_matrix(Pcg *p, int rows, int cols, int bits, Arena *a) {
+  Err e = {0};
+  Matrix m = {.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .exponent = random_in(p, -40, -8)};
+  m.levels = bits == 8 ? 255 : 1 << bits;
+  int most = matrix_max_level(bits), at = -most; /* a random strictly increasing book */
+  for (int i = 0; i < m.levels; i++) {
+    int slack = most - at - (m.levels - 1 - i);
+    at += random_in(p, 0, slack < 3 ? slack : 3);
+    m.level[i] = (int8_t)at++;
+  }
+  uint16_t *rs = arena_alloc(a, (size_t)rows, 2, &e);
+  uint8_t *gs = arena_alloc(a, (size_t)rows * (size_t)m.groups, 1, &e), *codes = arena_alloc(a, matrix_code_bytes(&m), 1, &e);
+  for (int r = 0; r < rows; r++) rs[r] = (uint16_t)pcg_next(p);
+  for (int i = 0; i < rows * m.groups; i++) gs[i] = (uint8_t)random_in(p, 1, matrix_max_group_scale(bits));
+  for (size_t i = 0; i < matrix_code_bytes(&m); i++) codes[i] = bits == 8 ? (uint8_t)random_in(p, 0, 254) : (uint8_t)pcg_next(p);
+  m.row_scale = rs;
+  m.group_scale = gs;
+  m.codes = codes;
+  return m;
+}
+
+static void pack(const Kernels *k, const Matrix *m, Packed *p, Arena *a) {
+  Err e = {0};
+  size_t tiles = (size_t)(m->rows + k->tile - 1) / (size_t)k->tile, rows = tiles * (size_t)k->tile;
+  *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent, .tile = k->tile, .tile_bytes = k->tile_bytes(m)};
+  memcpy(p->level, m->level, sizeof p->level);
+  p->tiles = arena_alloc(a, tiles, p->tile_bytes, &e);
+  p->row_scale = arena_alloc(a, rows + 32, 2, &e);
+  p->correction = arena_alloc(a, rows, 4, &e);
+  memcpy(p->row_scale, m->row_scale, (size_t)m->rows * 2);
+  for (size_t t = 0; t < tiles; t++) k->pack_tile(m, p, (int)t);
+}
+
+static void one_product(Pcg *p, int rows, int cols, int bits, int n) {
+  Arena a = {0};
+  Err e = {0};
+  Matrix m = random_matrix(p, rows, cols, bits, &a);
+  size_t width = (size_t)m.groups * GROUP, y_stride = (size_t)rows + 5;
+  int8_t *x = arena_alloc(&a, (size_t)n, width, &e), *flipped = arena_alloc(&a, (size_t)n, width, &e);
+  Scale *scale = arena_alloc(&a, (size_t)n, sizeof *scale, &e);
+  int32_t *y = arena_alloc(&a, (size_t)n * y_stride, 4, &e);
+  for (int t = 0; t < n; t++) {
+    for (int c = 0; c < cols; c++) x[(size_t)t * width + (size_t)c] = (int8_t)(pcg_next(p) % 9 == 0 ? 127 : random_in(p, -127, 127));
+    scale[t] = t % 3 ? (Scale){(uint32_t)random_in(p, 32768, 65535), random_in(p, -40, 10)} : plain_scale(random_in(p, 0, 24));
+  }
+  for (int i = 0; i < isas; i++) {
+    const Kernels *k = kernels[i];
+    Packed packed;
+    pack(k, &m, &packed, &a);
+    for (size_t c = 0; c < (size_t)n * width; c++) flipped[c] = (int8_t)(x[c] ^ k->a_flip);
+    int8_t *scratch = arena_alloc(&a, (size_t)k->tile, width, &e);
+    memset(y, 0x55, (size_t)n * y_stride * 4);
+    int cut = rows / 2 / k->tile * k->tile; /* two parts, as two threads would */
+    k->matmul(&packed, 0, cut, flipped, width, n, scale, 16, y, y_stride, scratch);
+    k->matmul(&packed, cut, rows, flipped, width, n, scale, 16, y, y_stride, scratch);
+    for (int t = 0; t < n; t++) {
+      for (int r = 0; r < rows; r++) {
+        int32_t expected = matrix_finish(matrix_row(&m, r, x + (size_t)t * width), m.row_scale[r], m.exponent, scale[t], 16);
+        if (y[(size_t)t * y_stride + (size_t)r] != expected)
+          fail_msg("%s: %d bits, %dx%d, token %d of %d, row %d: expected %d, found %d", isa_name((Isa)i), bits, rows, cols, t, n, r, expected,
+                   y[(size_t)t * y_stride + (size_t)r]);
+      }
+      for (int r = rows; r < rows + 5; r++) assert_int_equal(y[(size_t)t * y_stride + (size_t)r], 0x55555555); /* nothing past the end */
+    }
+  }
+  arena_free(&a);
+}
+
+static void products_are_equal(void **s) {
+  (void)s;
+  static const int widths[] = {2, 3, 4, 6, 8}, rows[] = {1, 15, 16, 33, 64, 100}, cols[] = {1, 63, 64, 65, 200, 576}, tokens[] = {1, 2, 3, 5, 6, 13};
+  Pcg p = pcg_seed(1, 0);
+  for (int w = 0; w < 5; w++)
+    for (int r = 0; r < 6; r++)
+      for (int c = 0; c < 6; c++) one_product(&p, rows[r], cols[c], widths[w], tokens[(r + c) % 6]);
+}
+
+static void vectors_are_equal(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(2, 0);
+  enum { N = 640 };
+  static int32_t v[N], u[N], w[N], w2[N];
+  static int8_t a[N], b[N];
+  for (int round = 0; round < 3000; round++) {
+    int n = random_in(&p, 1, N), shift = random_in(&p, 0, 31);
+    for (int i = 0; i < n; i++) v[i] = wild(&p) >> shift, u[i] = wild(&p);
+    ChipShape shape = {.dim = n, .root_dim = (uint32_t)random_in(&p, 256, 65535), .eps = pcg_next(&p) >> random_in(&p, 0, 31)};
+    int e = quant8(v, n, a);
+    Scale x = norm8(&shape, v, b);
+    for (int i = 0; i < isas; i++) {
+      static int8_t c[N];
+      assert_int_equal(kernels[i]->quant8(v, n, c), e);
+      assert_memory_equal(a, c, n);
+      Scale y = kernels[i]->norm8(&shape, v, c);
+      assert_memory_equal(b, c, n);
+      assert_true(x.M == y.M && x.E == y.E);
+      kernels[i]->gate(v, u, n, w);
+      for (int k = 0; k < n; k++) assert_int_equal(w[k], gate_one(v[k], u[k]));
+      memcpy(w, v, sizeof w);
+      kernels[i]->add(w, u, n);
+      for (int k = 0; k < n; k++) assert_int_equal(w[k], sat32((int64_t)v[k] + u[k]));
+      int blocks = n / 64 * 64;
+      memcpy(w, v, sizeof w);
+      memcpy(w2, v, sizeof w2);
+      int e1 = butterfly_quant8(w, blocks, a), e2 = kernels[i]->butterfly_quant8(w2, blocks, c);
+      assert_int_equal(e1, e2);
+      assert_memory_equal(a, c, blocks);
+      quant8(v, n, a);
+    }
+  }
+}
+
+static void rotations_are_equal(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(3, 0);
+  for (int round = 0; round < 2000; round++) {
+    int half = random_in(&p, 1, 64), position = random_in(&p, 0, 4095);
+    static int16_t high[64 * 64 * 2], low[64 * 64 * 2];
+    for (int i = 0; i < 64 * 64 * 2; i++) high[i] = (int16_t)random_in(&p, -32767, 32767), low[i] = (int16_t)random_in(&p, -32767, 32767);
+    Chip c = {.shape = {.rotary_dims = 2 * half, .pairs = round & 1 ? CHIP_PAIRS_HALVES : CHIP_PAIRS_ADJACENT, .context = 4096}, .rotary_high = high, .rotary_low = low};
+    int32_t head[128], copy[128], cos_sin[128];
+    for (int i = 0; i < 2 * half; i++) head[i] = wild(&p);
+    for (int i = 0; i < half; i++) rotary_pair(&c, position, i, &cos_sin[2 * i], &cos_sin[2 * i + 1]);
+    for (int i = 0; i < isas; i++) {
+      int32_t mine[128];
+      memcpy(mine, head, sizeof mine);
+      memcpy(copy, head, sizeof copy);
+      rotary_apply(&c, position, copy);
+      kernels[i]->rotary(&c.shape, cos_sin, mine);
+      assert_memory_equal(copy, mine, 8 * (size_t)half);
+    }
+  }
+}
+
+static void attention_is_equal(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(4, 0);
+  enum { MOST = 1300, HD = 128 };
+  static int8_t q[HD], k[MOST * HD], v[MOST * HD];
+  static uint8_t nk[MOST], nv[MOST];
+  static int32_t a[HD], b[HD], z[MOST + 16];
+  for (int round = 0; round < 150; round++) {
+    int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
+    int spread = random_in(&p, 0, 25), nq = random_in(&p, 0, 25);
+    for (int i = 0; i < hd; i++) q[i] = (int8_t)random_in(&p, -127, 127);
+    for (int j = 0; j < n; j++) nk[j] = (uint8_t)random_in(&p, 0, spread), nv[j] = (uint8_t)random_in(&p, 0, spread);
+    for (int i = 0; i < n * hd; i++) k[i] = (int8_t)random_in(&p, -127, 127), v[i] = (int8_t)(i % 97 ? random_in(&p, -127, 127) : 127);
+    KvView kv = {k, v, nk, nv, (size_t)hd, 1};
+    attention_head(q, nq, kv, n, hd, a);
+    for (int i = 0; i < isas; i++) {
+      kernels[i]->attention(q, nq, kv, n, hd, b, z);
+      assert_memory_equal(a, b, 4 * (size_t)hd);
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(vectors_are_equal),
+                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal)};
+  return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs the Debian packages that are missing: need.sh build|demo|check.  As root by itself; otherwise it prints the one
+# line to run and stops.
+set -eu
+build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev"
+case "${1:-build}" in
+  build) want=$build ;;
+  demo) want="$build python3 python3-pip" ;;
+  check) want="$build python3 libcmocka-dev clang-14 libclang-rt-14-dev python3-venv tmux"
+         command -v node >/dev/null 2>&1 || want="$want nodejs"
+         command -v npm >/dev/null 2>&1 || want="$want npm" ;;
+  *) echo "usage: need.sh build|demo|check" >&2; exit 2 ;;
+esac
+missing=
+for p in $want; do
+  case $p in
+    gcc|make|python3|tmux) command -v "$p" >/dev/null 2>&1 && continue ;;
+    python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
+    python3-venv) python3 -c 'import venv, ensurepip' >/dev/null 2>&1 && continue ;;
+  esac
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ]; then
+  echo "installing:$missing"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+  echo "packages are missing; run this and then make again:" >&2
+  echo "  sudo apt-get install -y$missing" >&2
+  exit 1
+fi
