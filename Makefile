@@ -51,7 +51,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(OBJ)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(if $(filter test_%,$*),-lcmocka)
 
 UNIT := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/test_*.c))
-FILTERS := $(BUILD)/test/tokens $(BUILD)/test/render
+FILTERS := $(patsubst test/%.c,$(BUILD)/test/%,$(filter-out test/test_%.c,$(wildcard test/*.c)))
 test-programs: $(UNIT) $(FILTERS) $(BUILD)/burin
 .PRECIOUS: $(BUILD)/test/%.o
 

@@ -67,6 +67,8 @@ static float row_reach(const float *w, int cols) {
   return big > 1e-30f ? big : 1e-30f;
 }
 
+enum { ROOM = 16383 }; /* largest row scale at first: rows that may overflow can be widened fourfold */
+
 /* Exponent and 16-bit row scales such that the largest weight of a row is level `reach` at the largest group scale. */
 static void set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scale) {
   Matrix *m = &o->m;
@@ -77,8 +79,8 @@ static void set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scal
   }
   double unit = (double)most / reach / max_scale;
   int e;
-  frexp(unit / 65535, &e); /* 2^e > unit / 65535 */
-  if (ldexp(1, e - 1) >= unit / 65535) e--;
+  frexp(unit / ROOM, &e); /* 2^e > unit / ROOM */
+  if (ldexp(1, e - 1) >= unit / ROOM) e--;
   m->exponent = e < -96 ? -96 : e;
   for (int r = 0; r < m->rows; r++) {
     double x = ceil((double)row_reach(w + (size_t)r * (size_t)m->cols, m->cols) / reach / max_scale / ldexp(1, m->exponent));

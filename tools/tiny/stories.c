@@ -3,7 +3,7 @@
  *     stories SMOLLM2.chip COUNT SEED > stories.txt
  *
  * One story a line.  The chip's hash, COUNT and SEED determine every byte.  Stories are sampled in a batch; each slot keeps
- * the two worked turns that show length and language, and only its own turn is computed anew.
+ * the worked turn that shows length and language, and only its own turn is computed anew.
  */
 #include "engine/engine.h"
 #include "text/text.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 64, TURN = 220 };
+enum { SLOTS = 96, TURN = 200 };
 
 static const char *const boys[] = {"Tom", "Ben", "Sam", "Max", "Tim", "Jack", "Leo", "Bob", "Dan", "Finn"};
 static const char *const girls[] = {"Lily", "Mia", "Anna", "Lucy", "Sue", "Emma", "Zoe", "Amy", "Kate", "Rosie"};
@@ -27,14 +27,11 @@ static const char *const plots[] = { /* T a thing, P a place, W an animal */
     "gets lost in the P", "finds T in the P", "shares T with a friend", "is afraid of the dark", "wants T", "gives T to mom",
     "plays with T", "says sorry", "sees a W in the P", "meets a W", "helps a W"};
 
-static const char *const shot_topic[] = {"a little cat named Tom who loses a red ball", "a shy girl named Mia who goes to the park"};
-static const char *const shot_story[] = {
+static const char shot_topic[] = "a little cat named Tom who loses a red ball";
+static const char shot_story[] =
     "Once upon a time, there was a little cat named Tom. Tom had a red ball. He played with the ball all day. One day, the ball "
     "rolled away. Tom was very sad. He looked and looked, but he could not find it. Then a big dog came. \"Is this your ball?\" "
-    "asked the dog. \"Yes!\" said Tom. \"Thank you!\" Tom and the dog played with the ball. They were good friends.",
-    "Once upon a time, there was a shy girl named Mia. She went to the park with her mom. Mia saw a boy on the swing. She wanted "
-    "to play, but she was afraid. Her mom said, \"You can say hello.\" Mia walked to the boy and said, \"Hello. Can I play too?\" "
-    "The boy smiled. They played all day. Mia was not afraid any more. She was happy."};
+    "asked the dog. \"Yes!\" said Tom. \"Thank you!\" Tom and the dog played with the ball. They were good friends.";
 static const char opening[] = "Once upon a time";
 
 #define PICK(list) list[pcg_next(random) % (sizeof list / sizeof *list)]
@@ -85,13 +82,15 @@ static bool begin(Slot *slot, const Tokenizer *t, int prefix, Pcg *random, Err *
   return ok;
 }
 
-/* A story that found its end within the turn is worth keeping, as one line. */
+/* The story as one line; one that met its limit ends with its last whole sentence. */
 static void finish(Slot *slot, bool ended, long *done) {
   slot->busy = false;
-  if (!ended) return;
   for (size_t i = 0; i < slot->text.n; i++)
     if (slot->text.s[i] == '\n') slot->text.s[i] = ' ';
-  printf("%s\n", slot->text.s);
+  if (!ended)
+    while (slot->text.n && !strchr(".!?", slot->text.s[slot->text.n - 1])) slot->text.n--;
+  if (slot->text.n == 0) return;
+  printf("%.*s\n", (int)slot->text.n, slot->text.s);
   ++*done;
 }
 
@@ -107,7 +106,7 @@ int main(int argc, char **argv) {
   Buf prefix = {0};
   Tokens ids = {0};
   bool ok = t != NULL;
-  for (int i = 0; ok && i < 2; i++) ok = put_turn(&prefix, shot_topic[i], shot_story[i], &err) && buf_printf(&prefix, &err, "<|im_end|>\n");
+  ok = ok && put_turn(&prefix, shot_topic, shot_story, &err) && buf_printf(&prefix, &err, "<|im_end|>\n");
   ok = ok && tokenizer_encode(t, (Str){prefix.s, prefix.n}, true, false, &ids, &err);
   for (int i = 0; ok && i < SLOTS; i++)
     ok = (slot[i].s = session_new(e, (int)ids.n + TURN, &err)) && session_extend(slot[i].s, ids.id, (int)ids.n, 0, NULL, &err);

