@@ -75,18 +75,22 @@ static inline int32_t dot8(const int8_t *restrict a, const int8_t *restrict b, i
   return sum;
 }
 
-/* z[n] <- scores; returns the largest, and the largest exponent of v */
-static int32_t score_all(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *z, int *most) {
+#ifdef __AVX512VNNI__
+#include "engine/attention_avx512.h"
+#endif
+
+/* z[n] <- scores; returns the largest */
+static int32_t score_all(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *z) {
+#ifdef __AVX512VNNI__
+  if (head_dim % 64 == 0) return score_all_wide(q, nq, kv, n, head_dim, z);
+#endif
   int32_t top = -INT32_MAX;
-  int m = 0;
   for (int j = 0; j < n; j++) {
-    size_t at = (size_t)j * kv.exponent_stride;
-    int32_t dot = head_dim == 64 ? dot8(q, kv.k + (size_t)j * kv.stride, 64) : dot8(q, kv.k + (size_t)j * kv.stride, head_dim);
-    z[j] = rsr_sat(dot, 2 * FRAC - FRAC_LOGIT - nq - kv.nk[at]);
+    const int8_t *k = kv.k + (size_t)j * kv.stride;
+    int32_t dot = head_dim == 64 ? dot8(q, k, 64) : dot8(q, k, head_dim);
+    z[j] = rsr_sat(dot, 2 * FRAC - FRAC_LOGIT - nq - kv.nk[(size_t)j * kv.exponent_stride]);
     top = z[j] > top ? z[j] : top;
-    m = kv.nv[at] > m ? kv.nv[at] : m;
   }
-  *most = m;
   return top;
 }
 
@@ -108,30 +112,49 @@ static uint64_t weigh_all(int32_t *z, int n, int32_t top) {
   return sum;
 }
 
-static inline void add_values(const int32_t *p, KvView kv, int n, int head_dim, int most, int64_t *acc) {
-  for (int at = 0; at < n;) {
-    int32_t part[1024]; /* 512 products below 2^22 fit 32 bits */
-    memset(part, 0, (size_t)head_dim * sizeof *part);
+/* w[n] <- weights on the common exponent of the values, which is returned */
+static int align_weights(int32_t *w, KvView kv, int n) {
+  int most = 0;
+  for (int j = 0; j < n; j++) {
+    int e = kv.nv[(size_t)j * kv.exponent_stride];
+    most = e > most ? e : most;
+  }
+  for (int j = 0; j < n; j++) {
+    int s = most - kv.nv[(size_t)j * kv.exponent_stride];
+    s = s > 16 ? 16 : s; /* weights have 15 bits: 16 gives 0, as more would */
+    w[j] = (w[j] + ((1 << s) >> 1)) >> s;
+  }
+  return most;
+}
+
+static inline void add_values(const int32_t *w, KvView kv, int n, int head_dim, int64_t *acc) {
+  for (int at = 0; at < n; at += 512) { /* 512 products below 2^22 fit 32 bits */
     int end = at + 512 < n ? at + 512 : n;
-    for (; at < end; at++) {
-      int s = most - kv.nv[(size_t)at * kv.exponent_stride];
-      int32_t w = s > 16 ? 0 : (p[at] + ((1 << s) >> 1)) >> s;
-      if (w == 0) continue;
-      const int8_t *restrict v = kv.v + (size_t)at * kv.stride;
-      for (int i = 0; i < head_dim; i++) part[i] += w * v[i];
+#ifdef __AVX512VNNI__
+    if (head_dim % 64 == 0) {
+      for (int i = 0; i < head_dim; i += 64) add_values_64(w + at, kv.v + (size_t)at * kv.stride + i, kv.stride, end - at, acc + i);
+      continue;
+    }
+#endif
+    int32_t part[1024];
+    memset(part, 0, (size_t)head_dim * sizeof *part);
+    for (int j = at; j < end; j++) {
+      if (w[j] == 0) continue;
+      const int8_t *restrict v = kv.v + (size_t)j * kv.stride;
+      for (int i = 0; i < head_dim; i++) part[i] += w[j] * v[i];
     }
     for (int i = 0; i < head_dim; i++) acc[i] += part[i];
   }
 }
 
 void FN(attention)(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *z) {
-  int most;
-  int32_t top = score_all(q, nq, kv, n, head_dim, z, &most);
+  int32_t top = score_all(q, nq, kv, n, head_dim, z);
   uint64_t den = weigh_all(z, n, top);
+  int most = align_weights(z, kv, n);
   int64_t acc[1024];
   memset(acc, 0, (size_t)head_dim * sizeof *acc);
-  if (head_dim == 64) add_values(z, kv, n, 64, most, acc);
-  else add_values(z, kv, n, head_dim, most, acc);
+  if (head_dim == 64) add_values(z, kv, n, 64, acc);
+  else add_values(z, kv, n, head_dim, acc);
   int bits = bit_length(den);
   int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
   for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 15 - most);
