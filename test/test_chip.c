@@ -20,7 +20,7 @@ static void tables_follow_their_formulas(void **s) {
 
 /* floor(x / 2^s + 1/2), clamped, in wide integers */
 static int32_t wide_shift(i128 x, int s) {
-  i128 v = s >= 0 ? (s > 100 ? 0 : (s ? ((x << 1) + ((i128)1 << s)) >> (s + 1) : x)) : x * ((i128)1 << (-s > 60 ? 60 : -s));
+  i128 v = s >= 0 ? (s > 100 ? 0 : (s ? (2 * x + ((i128)1 << s)) >> (s + 1) : x)) : x * ((i128)1 << (-s > 60 ? 60 : -s));
   return v > INT32_MAX ? INT32_MAX : v < -INT32_MAX ? -INT32_MAX : (int32_t)v;
 }
 
