@@ -11,15 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
 static bool encode_line(const Tokenizer *t, const char *line, bool specials, Err *err) {
   size_t n = strspn(line, "0123456789abcdef") / 2;
   char *bytes = mem_alloc(n + 1, 1, err);
   Tokens ids = {0};
-  for (size_t i = 0; bytes && i < n; i++) {
-    unsigned x;
-    sscanf(line + 2 * i, "%2x", &x);
-    bytes[i] = (char)x;
-  }
+  for (size_t i = 0; bytes && i < n; i++) bytes[i] = (char)(digit(line[2 * i]) * 16 + digit(line[2 * i + 1]));
   bool ok = bytes && tokenizer_encode(t, (Str){bytes, n}, specials, false, &ids, err);
   for (size_t i = 0; ok && i < ids.n; i++) printf("%s%d", i ? " " : "", ids.id[i]);
   printf("\n");
