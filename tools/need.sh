@@ -6,7 +6,7 @@ build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-de
 case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;
-  check) want="$build python3 libcmocka-dev clang-14 libclang-rt-14-dev python3-venv tmux"
+  check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
   *) echo "usage: need.sh build|demo|check" >&2; exit 2 ;;
@@ -16,7 +16,6 @@ for p in $want; do
   case $p in
     gcc|make|python3|tmux) command -v "$p" >/dev/null 2>&1 && continue ;;
     python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
-    python3-venv) python3 -c 'import venv, ensurepip' >/dev/null 2>&1 && continue ;;
   esac
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
 done

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* ---- waiting: spin a bounded time (a barrier between running threads takes 0.1 us), then sleep in the kernel ---- */
-enum { SPINS = 20000 };
+enum { SPINS = 4000 };
 
 static void relax(void) {
 #if defined(__x86_64__)

@@ -1,16 +1,18 @@
 /* cast/calibrate: text that the model writes itself.
  *
- * A draft chip of 8-bit weights, rounded to nearest, samples windows at temperature 1 from every start token that the
- * vocabulary offers, in one batch.  No data is needed, and the text is the same on every machine.
+ * A draft chip of 8-bit weights (4-bit for large models, to stay within the memory that the cast promises), rounded to
+ * nearest, samples windows at temperature 1 from every start token that the vocabulary offers, in one batch.  No data is needed, and the text is the same on every machine.
  */
 #include "cast/parts.h"
 
-enum { DRAFT_BITS = 8 };
+static const uint64_t LARGE = 2000000000; /* parameters */
 
-static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, int rows, int cols, Isa isa, Err *err) {
+static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
+  int rows, cols;
   OwnMatrix o;
+  chip_extent(&f->shape, kind, &rows, &cols);
   float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
-  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, DRAFT_BITS, true, err);
+  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, f->model->parameters > LARGE ? 4 : 8, true, err);
   if (ok) {
     ok = quantise(&o, w, NULL, f->pool, isa, err) && engine_install(e, layer, kind, &o.m, err);
     own_matrix_free(&o);
@@ -20,16 +22,12 @@ static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, i
 }
 
 static bool draft_engine(Engine *e, const Folding *f, Isa isa, Progress *progress, Err *err) {
-  const ChipShape *s = &f->shape;
-  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-  int rows[MAT_PER_LAYER] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim};
-  int cols[MAT_PER_LAYER] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn};
-  for (int l = 0; l < s->layers; l++) {
+  for (int l = 0; l < f->shape.layers; l++) {
     for (int k = 0; k < MAT_PER_LAYER; k++)
-      if (!draft_matrix(e, f, l, (MatKind)k, rows[k], cols[k], isa, err)) return false;
-    progress_to(progress, 0.2 * (l + 1) / s->layers);
+      if (!draft_matrix(e, f, l, (MatKind)k, isa, err)) return false;
+    progress_to(progress, 0.2 * (l + 1) / f->shape.layers);
   }
-  return draft_matrix(e, f, -1, MAT_HEAD, s->vocab, s->dim, isa, err);
+  return draft_matrix(e, f, -1, MAT_HEAD, isa, err);
 }
 
 /* Tokens that calibration text must not hold: they are marks, not text. */

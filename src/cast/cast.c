@@ -99,14 +99,12 @@ static bool make_embedding(Cast *c, Err *err) {
 
 /* Folds, rounds and writes one matrix; installs it into the engine of the walk where there is one. */
 static bool cast_matrix(Cast *c, int layer, MatKind kind, const Factor *factor, Err *err) {
-  const ChipShape *s = &c->f.shape;
-  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-  int rows[MAT_KINDS] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab};
-  int cols[MAT_KINDS] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn, s->dim};
+  int rows, cols;
+  chip_extent(&c->f.shape, kind, &rows, &cols);
   OwnMatrix o = {0};
-  float *w = mem_alloc((size_t)rows[kind] * (size_t)cols[kind], sizeof *w, err);
+  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
   bool ok = w && fold_matrix(&c->f, layer, kind, w, err) &&
-            own_matrix_new(&o, rows[kind], cols[kind], c->o->bits[kind], true, err) &&
+            own_matrix_new(&o, rows, cols, c->o->bits[kind], true, err) &&
             quantise(&o, w, factor, c->pool, c->o->isa, err) &&
             chip_write_matrix(c->out, layer, kind, &o.m, err) &&
             (!c->engine || kind == MAT_HEAD || engine_install(c->engine, layer, kind, &o.m, err));

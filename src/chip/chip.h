@@ -73,6 +73,9 @@ typedef struct {
   uint64_t eps;      /* round(eps * dim * 2^24) */
 } ChipShape;
 
+/* Rows and columns that a shape gives to a matrix. */
+void chip_extent(const ChipShape *s, MatKind kind, int *rows, int *cols);
+
 typedef struct {
   ChipShape shape;
   Matrix embed, head;

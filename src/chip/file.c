@@ -183,7 +183,7 @@ static bool open_matrix(Opening *o, int index, MatKind kind, int layer, Matrix *
   if (s->bytes < sizeof f) return bad(o, s->at, "size of a matrix, at least", sizeof f, s->bytes);
   memcpy(&f, section_bytes(o, s), sizeof f);
   int rows, cols;
-  matrix_extent(&o->c->shape, kind, &rows, &cols);
+  chip_extent(&o->c->shape, kind, &rows, &cols);
   if (f.rows != (uint32_t)rows) return bad(o, s->at, "rows of a matrix", (uint64_t)rows, f.rows);
   if (f.cols != (uint32_t)cols) return bad(o, s->at + 4, "columns of a matrix", (uint64_t)cols, f.cols);
   if (f.bits != 2 && f.bits != 3 && f.bits != 4 && f.bits != 6 && f.bits != 8)
@@ -242,6 +242,14 @@ void chip_close(Chip *c) {
 bool chip_is(const FileMap *file) { return file->n >= 8 && memcmp(file->p, CHIP_MAGIC, 8) == 0; }
 
 /* ---- whole-chip questions ---- */
+
+void chip_extent(const ChipShape *s, MatKind kind, int *rows, int *cols) {
+  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+  int r[MAT_KINDS] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab, s->vocab};
+  int c[MAT_KINDS] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn, s->dim, s->dim};
+  *rows = r[kind];
+  *cols = c[kind];
+}
 
 int chip_matrices(const Chip *c) { return c->shape.layers * MAT_PER_LAYER + 2; }
 

@@ -58,15 +58,6 @@ static inline MatrixLayout matrix_layout(int rows, int groups, int bits, bool gr
   return l;
 }
 
-/* Rows and columns that a shape gives to a matrix. */
-static inline void matrix_extent(const ChipShape *s, MatKind kind, int *rows, int *cols) {
-  int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-  int r[MAT_KINDS] = {q, kv, kv, s->dim, s->ffn, s->ffn, s->dim, s->vocab, s->vocab};
-  int c[MAT_KINDS] = {s->dim, s->dim, s->dim, q, s->dim, s->dim, s->ffn, s->dim, s->dim};
-  *rows = r[kind];
-  *cols = c[kind];
-}
-
 /* The chip's hash: over the arithmetic's version and, for every section but the provenance in order of the table, its
  * kind, layer, size and SHA-256. */
 bool chip_hash_sections(const Section *s, int n, uint8_t out[32], Err *err);

@@ -2,6 +2,16 @@
 #include "cmd/cmd.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
+
+/* Writing over a part of the model that is being read would lose it. */
+static bool apart(const Model *m, const char *out, Err *err) {
+  struct stat a, b;
+  for (int i = 0; i < m->files; i++)
+    if (stat(out, &a) == 0 && stat(m->file[i].path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+      return err_set(err, "%s: the chip would replace the model", out);
+  return true;
+}
 
 int cmd_cast(int argc, char **argv) {
   const char *model_path, *out = NULL, *bits = "4";
@@ -34,7 +44,7 @@ int cmd_cast(int argc, char **argv) {
   Model m;
   CastReport report = {0};
   if (!model_open(&m, model_path, &err)) return fail("cast", &err);
-  bool ok = model_hash(&m, &err) && cast_model(&m, out, &o, &report, &err);
+  bool ok = apart(&m, out, &err) && model_hash(&m, &err) && cast_model(&m, out, &o, &report, &err);
   model_close(&m);
   if (!ok) return fail("cast", &err);
   fprintf(stderr, "cast %s in %.1f s\n", out, report.seconds);

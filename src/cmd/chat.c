@@ -65,24 +65,10 @@ static void write_reply(void *arg, const char *s, size_t n) {
   write_stdout(NULL, s, n);
 }
 
-/* All messages as tokens; without a template they are joined by line breaks. */
-static bool conversation(const Chat *c, Tokens *out, Err *err) {
-  Buf b = {0};
-  bool ok = true;
-  if (c->template) ok = chat_prompt(&c->r, c->template, c->message, c->messages, &b, err);
-  else
-    for (int i = 0; ok && i < c->messages; i++) ok = buf_put(&b, c->message[i].content.s, c->message[i].content.n, err) && buf_put(&b, "\n", 1, err);
-  const Vocab *v = &c->r.chip.vocab;
-  Str bos = v->bos >= 0 ? v->piece[v->bos] : STR("");
-  ok = ok && tokenizer_encode(c->r.tokenizer, (Str){b.s, b.n}, c->template != NULL, !(bos.n && str_starts((Str){b.s, b.n}, bos)), out, err);
-  buf_free(&b);
-  return ok;
-}
-
 /* Answers the messages so far.  What the session already holds of them is not computed again. */
 static bool answer(Chat *c, Err *err) {
   Tokens t = {0};
-  bool ok = conversation(c, &t, err);
+  bool ok = chat_tokens(&c->r, c->template, c->message, c->messages, &t, err);
   size_t same = 0;
   while (ok && same < c->fed.n && same + 1 < t.n && c->fed.id[same] == t.id[same]) same++;
   if (ok) {

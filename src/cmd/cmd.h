@@ -85,8 +85,9 @@ bool runner_open(Runner *r, const char *path, const MachineOptions *m, Err *err)
 void runner_close(Runner *r);
 bool chip_open_any(Chip *chip, const char *path, Err *err);
 
-/* Writes `n` messages through the chip's template, with the mark that starts a reply. */
-bool chat_prompt(const Runner *r, const ChatTemplate *t, const ChatMessage *m, int n, Buf *out, Err *err);
+/* The tokens of `n` messages through the chip's template (NULL: joined by line breaks), with the mark that starts a reply.
+ * Either the template or the tokenizer puts the start token, never both. */
+bool chat_tokens(const Runner *r, const ChatTemplate *t, const ChatMessage *m, int n, Tokens *out, Err *err);
 
 typedef struct {
   int prefill_tokens, decode_tokens;

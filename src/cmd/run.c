@@ -24,13 +24,8 @@ static bool make_prompt(const Runner *r, const RunOptions *o, Str text, Tokens *
   if (o->raw || r->chip.vocab.chat_template.n == 0) return tokenizer_encode(r->tokenizer, text, o->specials, true, out, err);
   ChatTemplate *t = template_new(r->chip.vocab.chat_template, err);
   ChatMessage m[2] = {{STR("system"), str_from(o->system)}, {STR("user"), text}};
-  Buf b = {0};
   int skip = o->system ? 0 : 1;
-  bool ok = t && chat_prompt(r, t, m + skip, 2 - skip, &b, err);
-  /* a template that writes the start token itself must not get a second one */
-  Str bos = r->chip.vocab.bos >= 0 ? r->chip.vocab.piece[r->chip.vocab.bos] : STR("");
-  ok = ok && tokenizer_encode(r->tokenizer, (Str){b.s, b.n}, true, !(bos.n && str_starts((Str){b.s, b.n}, bos)), out, err);
-  buf_free(&b);
+  bool ok = t && chat_tokens(r, t, m + skip, 2 - skip, out, err);
   template_free(t);
   return ok;
 }

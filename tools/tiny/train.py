@@ -2,7 +2,7 @@
 """Trains the tiny model on stories and writes it as GGUF.
 
     pip install jax numpy tokenizers
-    python3 tools/tiny/train.py stories.txt models/tiny.gguf --seed 1 --steps 6000
+    python3 tools/tiny/train.py stories.txt models/tiny.gguf --seed 1 --steps 3500
 
 Llama architecture: 5 layers of 64, 4 heads of 16 with 2 key-value heads, ffn 192, a byte-level BPE vocabulary of 512, tied
 embedding, context 512.  AdamW, cosine schedule; weights are stored as F16.
@@ -104,8 +104,8 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("stories"); ap.add_argument("out")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=6000)
-    ap.add_argument("--batch", type=int, default=32)
+    ap.add_argument("--steps", type=int, default=3500)
+    ap.add_argument("--batch", type=int, default=16)
     ap.add_argument("--length", type=int, default=257)
     ap.add_argument("--rate", type=float, default=6e-3)
     ap.add_argument("--license", default="Apache-2.0")

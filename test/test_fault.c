@@ -1,0 +1,147 @@
+/* test/test_fault: the k-th allocation or write fails, from a model file to a token.  Every failure is an error that says
+ * so; nothing half-written stays; nothing leaks (the sanitized run looks).
+ */
+#include "unit.h"
+
+#include "cast/cast.h"
+#include "engine/engine.h"
+#include "text/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char model_path[] = "models/tiny.gguf";
+
+static bool cast_to(const char *path, bool fast, Err *e) {
+  Model m;
+  CastOptions o = {.fast = fast, .seed = 1, .threads = 2, .isa = isa_best()};
+  CastReport report;
+  if (!cast_parse_bits(&o, "4", e) || !model_open(&m, model_path, e)) return false;
+  bool ok = model_hash(&m, e) && cast_model(&m, path, &o, &report, e);
+  model_close(&m);
+  return ok;
+}
+
+static bool write_tokens(const char *path, int out[8], Err *e) {
+  Chip c;
+  if (!chip_open(&c, path, e)) return false;
+  EngineOptions options = {isa_best(), 2};
+  SamplerSettings set;
+  Engine *engine = engine_new(&c, &options, e);
+  Tokenizer *t = engine ? tokenizer_new(&c.vocab, e) : NULL;
+  Session *s = t ? session_new(engine, 64, e) : NULL;
+  Tokens ids = {0};
+  bool ok = s && sampler_settings(&set, 1, 0, 1, 0, 1, 0, 0, e) && session_sampler(s, &set, 3, e) &&
+            tokenizer_encode(t, STR("Once upon a time"), false, true, &ids, e) && session_extend(s, ids.id, (int)ids.n, 5, NULL, e);
+  for (int i = 0; ok && i < 8; i++) {
+    out[i] = session_sample(s, NULL);
+    ok = session_extend(s, &out[i], 1, 0, NULL, e);
+  }
+  tokens_free(&ids);
+  session_free(s);
+  tokenizer_free(t);
+  engine_free(engine);
+  chip_close(&c);
+  return ok;
+}
+
+static void check_cast(bool fast, long first) {
+  char dir[] = "/tmp/burin-fault-XXXXXX", path[64], command[128];
+  assert_non_null(mkdtemp(dir));
+  snprintf(path, sizeof path, "%s/x.chip", dir);
+  bool done = false;
+  for (long k = first; !done && k < 100000; k += 1 + k / 12) {
+    Err e = {0};
+    fault_arm(k);
+    done = cast_to(path, fast, &e);
+    fault_arm(0);
+    if (done == e.set) fail_msg("k = %ld: done %d, error '%s'", k, done, e.text);
+    assert_int_equal(access(path, F_OK) == 0, done);
+    snprintf(command, sizeof command, "test $(ls -A %s | wc -l) = %d", dir, done);
+    assert_int_equal(system(command), 0);
+  }
+  assert_true(done);
+  unlink(path);
+  rmdir(dir);
+}
+
+static void fast_casts_fail_cleanly(void **s) {
+  (void)s;
+  check_cast(true, 1);
+}
+
+static void calibrated_casts_fail_cleanly(void **s) {
+  (void)s;
+  check_cast(false, 200);
+}
+
+static void runs_fail_cleanly(void **s) {
+  (void)s;
+  char path[] = "/tmp/burin-fault-XXXXXX";
+  int fd = mkstemp(path), sound[8], out[8];
+  assert_true(fd >= 0);
+  close(fd);
+  Err e = {0};
+  assert_true(cast_to(path, true, &e) && write_tokens(path, sound, &e));
+  bool done = false;
+  for (long k = 1; !done && k < 100000; k++) {
+    Err f = {0};
+    fault_arm(k);
+    done = write_tokens(path, out, &f);
+    fault_arm(0);
+    if (done == f.set) fail_msg("k = %ld: done %d, error '%s'", k, done, f.text);
+  }
+  assert_true(done);
+  assert_memory_equal(sound, out, sizeof out);
+  unlink(path);
+}
+
+/* Batches, chunks and lone runs give the same logits. */
+static void batches_equal_lone_runs(void **s) {
+  (void)s;
+  enum { N = 5, LENGTH = 40 };
+  char path[] = "/tmp/burin-batch-XXXXXX";
+  close(mkstemp(path));
+  Err e = {0};
+  Chip c;
+  EngineOptions options = {isa_best(), 2};
+  assert_true(cast_to(path, true, &e) && chip_open(&c, path, &e));
+  Engine *engine = engine_new(&c, &options, &e);
+  size_t vocab = (size_t)c.shape.vocab;
+  Session *lone[N], *many[N];
+  int token[N][LENGTH];
+  Pcg p = pcg_seed(8, 0);
+  for (int i = 0; i < N; i++) {
+    lone[i] = session_new(engine, LENGTH, &e);
+    many[i] = session_new(engine, LENGTH, &e);
+    for (int k = 0; k < LENGTH; k++) token[i][k] = random_in(&p, 0, (int)vocab - 1);
+    assert_true(session_extend(many[i], token[i], i + 1, 2, NULL, &e)); /* sessions of different depth */
+    assert_true(session_extend(lone[i], token[i], LENGTH - 5, 7 * i + 1, NULL, &e));
+  }
+  for (int k = 0; k < LENGTH; k++) {
+    Session *live[N];
+    int next[N], n = 0;
+    for (int i = 0; i < N; i++)
+      if (session_position(many[i]) < LENGTH - 5) live[n] = many[i], next[n++] = token[i][session_position(many[i])];
+    if (n) assert_true(sessions_step(live, next, n, &e));
+  }
+  for (int i = 0; i < N; i++) assert_memory_equal(session_logits(lone[i]), session_logits(many[i]), vocab * 4);
+  session_truncate(many[0], 3); /* forgetting and going on is as if it had never been */
+  assert_true(session_extend(many[0], token[0] + 3, LENGTH - 8, 4, NULL, &e));
+  assert_memory_equal(session_logits(lone[0]), session_logits(many[0]), vocab * 4);
+  assert_false(session_extend(many[0], token[0], LENGTH, 0, NULL, &e)); /* too long: said before work */
+  assert_non_null(strstr(e.text, "context exceeded"));
+  assert_int_equal(session_position(many[0]), LENGTH - 5);
+  for (int i = 0; i < N; i++) session_free(lone[i]), session_free(many[i]);
+  engine_free(engine);
+  chip_close(&c);
+  unlink(path);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly),
+                                     cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
+  return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
+}
