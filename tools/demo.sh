@@ -12,10 +12,10 @@ if [ ! -f "$chip" ]; then
   echo "casting at 4 bits (once; about a minute)"
   "$burin" cast "$model" --bits 4 -o "$chip"
 fi
-prompt="What is the capital of France, and what is it known for?"
+prompt="Give me three tips for sleeping well."
 echo
 echo "> $prompt"
-"$burin" run "$chip" -p "$prompt" --seed 1 --temperature 0.3 -n 120 2>"$cache/speed.txt"
+"$burin" run "$chip" -p "$prompt" --temperature 0 -n 160 2>"$cache/speed.txt"
 echo
 cat "$cache/speed.txt"
 "$burin" bench "$chip" --prefill 512 --decode 128 --rounds 2

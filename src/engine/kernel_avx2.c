@@ -74,28 +74,80 @@ static inline __m256i group_sum(const int8_t *level, const int8_t *a, int bits) 
   return sum;
 }
 
+/* The same straight from packed codes: one token meets each weight once, so that unpacking to memory would not pay. */
+static inline __m256i group_sum_packed(const uint8_t *codes, const int8_t *a, __m256i table) {
+  const __m256i one = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
+  __m256i sum = _mm256_setzero_si256();
+  for (int j = 0; j < QUADS / 2; j += 2) {
+    __m256i s = _mm256_setzero_si256();
+    for (int k = j; k < j + 2; k++) {
+      __m256i v = load(codes + k * 32);
+      s = _mm256_add_epi16(s, quad_products(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)), a + 8 * k));
+      s = _mm256_add_epi16(s, quad_products(_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)), a + 8 * k + 4));
+    }
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, one));
+  }
+  return sum;
+}
+
+typedef struct {
+  const Packed *p;
+  const uint8_t *scale, *codes; /* of the tile; codes of the half in its first group */
+  int half, first, rows;        /* rows [first, first + rows) */
+  const int8_t *a;
+  size_t a_stride;
+  const Scale *x;
+  int frac;
+  int32_t *y;
+  size_t y_stride;
+} Half;
+
+static inline void add_group(const Half *h, int g, __m256i sum, __m256i *acc) {
+  __m256i s = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(h->scale + g * TILE + h->half * HALF)));
+  *acc = _mm256_add_epi32(*acc, _mm256_mullo_epi32(sum, s));
+}
+
+static void finish_half(const Half *h, int token, __m256i acc) {
+  int32_t sums[HALF];
+  _mm256_storeu_si256((__m256i *)sums, acc);
+  finish_row_avx2(sums, h->p->row_scale + h->first, h->rows, h->p->exponent, h->x[token], h->frac, h->y + (size_t)token * h->y_stride + h->first);
+}
+
+static void half_one(const Half *h, __m256i table) {
+  size_t step = group_bytes(h->p->bits);
+  __m256i acc = _mm256_setzero_si256();
+  for (int g = 0; g < h->p->groups; g++) {
+    const uint8_t *codes = h->codes + (size_t)g * step;
+    const int8_t *a = h->a + g * GROUP;
+    _mm_prefetch((const char *)codes + 4 * step, _MM_HINT_T0);
+    __m256i sum = nibbles(h->p->bits) ? group_sum_packed(codes, a, table) : group_sum((const int8_t *)codes, a, h->p->bits);
+    add_group(h, g, sum, &acc);
+  }
+  finish_half(h, 0, acc);
+}
+
+static void half_many(const Half *h, __m256i table, int n, int8_t *level) {
+  size_t step = group_bytes(h->p->bits);
+  for (int g = 0; g < h->p->groups; g++) unpack_half(h->p, h->codes + (size_t)g * step, table, level + g * QUADS * 32);
+  for (int t = 0; t < n; t++) {
+    __m256i acc = _mm256_setzero_si256();
+    for (int g = 0; g < h->p->groups; g++)
+      add_group(h, g, group_sum(level + g * QUADS * 32, h->a + (size_t)t * h->a_stride + g * GROUP, h->p->bits), &acc);
+    finish_half(h, t, acc);
+  }
+}
+
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p->level));
-  size_t half_codes = group_bytes(p->bits) / 2;
   for (int row = from; row < to; row += TILE) {
     const uint8_t *scale = p->tiles + (size_t)(row / TILE) * p->tile_bytes, *codes = scale + scales_bytes(p->groups);
-    for (int h = 0; h < TILE / HALF; h++) {
-      int first = row + h * HALF, rows = to - first < HALF ? to - first : HALF;
+    for (int half = 0; half < TILE / HALF; half++) {
+      int first = row + half * HALF, rows = to - first < HALF ? to - first : HALF;
       if (rows <= 0) break;
-      for (int g = 0; g < p->groups; g++)
-        unpack_half(p, codes + (size_t)g * group_bytes(p->bits) + (size_t)h * half_codes, table, scratch + g * QUADS * 32);
-      for (int t = 0; t < n; t++) {
-        __m256i acc = _mm256_setzero_si256();
-        for (int g = 0; g < p->groups; g++) {
-          __m256i s = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(scale + g * TILE + h * HALF)));
-          __m256i sum = group_sum(scratch + g * QUADS * 32, a + (size_t)t * a_stride + g * GROUP, p->bits);
-          acc = _mm256_add_epi32(acc, _mm256_mullo_epi32(sum, s));
-        }
-        int32_t sums[HALF];
-        _mm256_storeu_si256((__m256i *)sums, acc);
-        finish_row_avx2(sums, p->row_scale + first, rows, p->exponent, x[t], frac, y + (size_t)t * y_stride + first);
-      }
+      Half h = {p, scale, codes + (size_t)half * group_bytes(p->bits) / 2, half, first, rows, a, a_stride, x, frac, y, y_stride};
+      if (n == 1) half_one(&h, table);
+      else half_many(&h, table, n, scratch);
     }
   }
 }
