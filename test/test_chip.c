@@ -143,6 +143,9 @@ static void codes_are_a_bit_string(void **s) {
           code |= (m.codes[bit / 8] >> bit % 8 & 1) << b;
         }
         assert_int_equal(matrix_code(&m, r, c), code);
+        uint8_t group[GROUP];
+        matrix_group_codes(&m, r, c / GROUP, group);
+        assert_int_equal(group[c % GROUP], code);
       }
     arena_free(&a);
   }

@@ -52,7 +52,8 @@ static inline int matrix_group_scale(const Matrix *m, int row, int group) {
   return m->group_scale ? m->group_scale[(size_t)row * (size_t)m->groups + (size_t)group] : 1;
 }
 
-/* The 64 levels of one group of one row. */
+/* The 64 codes of one group of one row at once, and their levels (0 for a code that the book lacks). */
+void matrix_group_codes(const Matrix *m, int row, int group, uint8_t out[GROUP]);
 void matrix_group_levels(const Matrix *m, int row, int group, int8_t out[GROUP]);
 
 size_t matrix_code_bytes(const Matrix *m);

@@ -10,23 +10,27 @@ int matrix_max_group_scale(int bits) { return bits <= 4 ? 63 : 15; }
 
 int matrix_max_level(int bits) { return bits <= 4 ? 31 : bits == 6 ? 63 : 127; }
 
-bool matrix_check(const Matrix *m, const char *name, Err *err) {
+static bool check_row(const Matrix *m, int r, const uint8_t *magnitude, const char *name, Err *err) {
   int most = matrix_max_group_scale(m->bits);
-  for (int r = 0; r < m->rows; r++) {
-    int64_t sum = 0;
-    for (int g = 0; g < m->groups; g++) {
-      int s = matrix_group_scale(m, r, g), level = 0;
-      if (s < 1 || s > most) return err_set(err, "matrix %s: group scale of row %d, group %d: expected 1 to %d, found %d", name, r, g, most, s);
-      for (int i = 0; i < GROUP; i++) {
-        int code = matrix_code(m, r, g * GROUP + i);
-        if (code >= m->levels)
-          return err_set(err, "matrix %s: code at row %d, column %d: expected 0 to %d, found %d", name, r, g * GROUP + i, m->levels - 1, code);
-        if (g * GROUP + i < m->cols) level += m->level[code] < 0 ? -m->level[code] : m->level[code];
-      }
-      sum += (int64_t)s * level;
-    }
-    if (127 * sum > INT32_MAX) return err_set(err, "matrix %s: row %d may overflow its 32-bit accumulator", name, r);
+  int64_t sum = 0;
+  for (int g = 0; g < m->groups; g++) {
+    int s = matrix_group_scale(m, r, g), level = 0, count = m->cols - g * GROUP < GROUP ? m->cols - g * GROUP : GROUP;
+    uint8_t code[GROUP], largest = 0;
+    if (s < 1 || s > most) return err_set(err, "matrix %s: group scale of row %d, group %d: expected 1 to %d, found %d", name, r, g, most, s);
+    matrix_group_codes(m, r, g, code);
+    for (int i = 0; i < GROUP; i++) largest = code[i] > largest ? code[i] : largest;
+    if (largest >= m->levels) return err_set(err, "matrix %s: row %d, group %d: expected codes of 0 to %d, found %d", name, r, g, m->levels - 1, largest);
+    for (int i = 0; i < count; i++) level += magnitude[code[i]];
+    sum += (int64_t)s * level;
   }
+  return 127 * sum <= INT32_MAX || err_set(err, "matrix %s: row %d may overflow its 32-bit accumulator", name, r);
+}
+
+bool matrix_check(const Matrix *m, const char *name, Err *err) {
+  uint8_t magnitude[256] = {0};
+  for (int i = 0; i < m->levels; i++) magnitude[i] = (uint8_t)(m->level[i] < 0 ? -m->level[i] : m->level[i]);
+  for (int r = 0; r < m->rows; r++)
+    if (!check_row(m, r, magnitude, name, err)) return false;
   return true;
 }
 

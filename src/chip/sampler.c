@@ -43,7 +43,7 @@ void sampler_penalties(const SamplerSettings *s, int32_t *z, const uint16_t *cou
 /* Probability before normalising, at most 2^30 - 1; *octave is the whole part of its distance in powers of two. */
 static uint32_t weight_of(uint32_t d, uint32_t inv_temperature, int *octave) {
   if (d > (1u << 24) - 1) d = (1u << 24) - 1;
-  /* two steps, since d * inv_temperature * 94548 may pass 64 bits only beyond the range of settings */
+  /* 24 + 22 + 17 bits: the product fits 64 for every temperature that settings allow */
   uint64_t e = ((uint64_t)d * inv_temperature * 94548) >> 28; /* 94548 = round(2^16 log2 e) */
   uint64_t i = e >> 16;
   if (i > 30) {

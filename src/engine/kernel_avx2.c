@@ -26,11 +26,13 @@ static void pack_tile(const Matrix *m, Packed *p, int t) {
   for (int g = 0; g < m->groups; g++, group += group_bytes(m->bits))
     for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
       int row = t * TILE + r;
+      uint8_t code[GROUP];
+      matrix_group_codes(m, row, g, code);
       scale[g * TILE + r] = (uint8_t)matrix_group_scale(m, row, g);
       for (int i = 0; i < GROUP; i++) {
-        int code = matrix_code(m, row, g * GROUP + i), quad = i / 4, at = r % HALF * 4 + i % 4;
-        if (nibbles(m->bits)) group[r / HALF * (QUADS / 2 * 32) + quad / 2 * 32 + at] |= (uint8_t)(code << (quad % 2 * 4));
-        else group[r / HALF * (QUADS * 32) + quad * 32 + at] = (uint8_t)m->level[code];
+        int quad = i / 4, at = r % HALF * 4 + i % 4;
+        if (nibbles(m->bits)) group[r / HALF * (QUADS / 2 * 32) + quad / 2 * 32 + at] |= (uint8_t)(code[i] << (quad % 2 * 4));
+        else group[r / HALF * (QUADS * 32) + quad * 32 + at] = (uint8_t)m->level[code[i]];
       }
     }
 }

@@ -25,7 +25,7 @@ static size_t scales_bytes(int groups) { return ((size_t)TILE * (size_t)groups +
 static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)m->groups * TILE * 8 * (size_t)m->bits; }
 
 /* Puts the code of quad q (0 .. 15) into its place among a half's vectors; `byte` is its lane. */
-static void put_code(int bits, int q, int code, uint8_t *half, int byte) {
+static inline __attribute__((always_inline)) void put_code(int bits, int q, int code, uint8_t *half, int byte) {
   switch (bits) {
     case 2: half[q / 4 * 64 + byte] |= (uint8_t)(code << (q % 4 * 2)); break;
     case 4: half[q / 2 * 64 + byte] |= (uint8_t)(code << (q % 2 * 4)); break;
@@ -48,6 +48,10 @@ static void put_code(int bits, int q, int code, uint8_t *half, int byte) {
   }
 }
 
+static inline __attribute__((always_inline)) void put_group(int bits, const uint8_t *code, uint8_t *half, int row) {
+  for (int i = 0; i < GROUP; i++) put_code(bits, i / 4, code[i], half, row * 4 + i % 4);
+}
+
 static void pack_tile(const Matrix *m, Packed *p, int t) {
   uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes, *group = scale + scales_bytes(m->groups);
   size_t half_bytes = (size_t)HALF * 8 * (size_t)m->bits;
@@ -56,14 +60,21 @@ static void pack_tile(const Matrix *m, Packed *p, int t) {
     int32_t weighted = 0;
     for (int g = 0; g < m->groups; g++) {
       int s = matrix_group_scale(m, row, g), sum = 0;
+      uint8_t code[GROUP], *half = group + (size_t)g * 2 * half_bytes + (size_t)(r / HALF) * half_bytes;
+      matrix_group_codes(m, row, g, code);
+      for (int i = 0; i < GROUP; i++) sum += m->level[code[i]];
       scale[g * TILE + r] = (uint8_t)s;
-      uint8_t *half = group + (size_t)g * 2 * half_bytes + (size_t)(r / HALF) * half_bytes;
-      for (int i = 0; i < GROUP; i++) {
-        int code = matrix_code(m, row, g * GROUP + i);
-        sum += m->level[code];
-        put_code(m->bits, i / 4, m->bits == 8 ? m->level[code] : code, half, r % HALF * 4 + i % 4);
-      }
       weighted += s * sum;
+      switch (m->bits) {
+        case 2: put_group(2, code, half, r % HALF); break;
+        case 3: put_group(3, code, half, r % HALF); break;
+        case 4: put_group(4, code, half, r % HALF); break;
+        case 6: put_group(6, code, half, r % HALF); break;
+        default:
+          for (int i = 0; i < GROUP; i++) code[i] = (uint8_t)m->level[code[i]];
+          put_group(8, code, half, r % HALF);
+          break;
+      }
     }
     p->correction[row] = (int32_t)((uint32_t)weighted << 7);
   }
