@@ -97,6 +97,7 @@ def cases():
     yield "tensor of wrong shape", build(tensors=others + [(q[0], [64, 32], "F16", b"\0" * 4096)]), "expected 64 rows"
     yield "tensor of three dimensions", build(tensors=others + [(q[0], [64, 8, 16], "F16", b"\0" * 16384)]), "expected 64 rows"
     yield "weights not finite", build(tensors=others + [(q[0], [64, 64], "F32", struct.pack("<f", float("nan")) * 4096)]), "finite"
+    yield "weights too large", build(tensors=others + [(q[0], [64, 64], "F32", struct.pack("<f", 1e25) * 4096)]), "too large"
     for key in ("general.architecture", "llama.block_count", "llama.embedding_length", "llama.attention.layer_norm_rms_epsilon"):
         yield "missing " + key, build(shape_kvs(drop=(key,)) + text_kvs()), key
     yield "architecture foreign", build(shape_kvs(general__architecture=(STR, "mamba")) + text_kvs()), "'mamba' is not supported"

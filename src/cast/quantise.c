@@ -70,7 +70,7 @@ static float row_reach(const float *w, int cols) {
 enum { ROOM = 16383 }; /* largest row scale at first: rows that may overflow can be widened fourfold */
 
 /* Exponent and 16-bit row scales such that the largest weight of a row is level `reach` at the largest group scale. */
-static void set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scale) {
+static bool set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scale, Err *err) {
   Matrix *m = &o->m;
   float most = 0;
   for (int r = 0; r < m->rows; r++) {
@@ -82,10 +82,12 @@ static void set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scal
   frexp(unit / ROOM, &e); /* 2^e > unit / ROOM */
   if (ldexp(1, e - 1) >= unit / ROOM) e--;
   m->exponent = e < -96 ? -96 : e;
+  if (e > 32) return err_set(err, "weights of up to %g are too large for the chip's number format", (double)most);
   for (int r = 0; r < m->rows; r++) {
     double x = ceil((double)row_reach(w + (size_t)r * (size_t)m->cols, m->cols) / reach / max_scale / ldexp(1, m->exponent));
     o->row_scale[r] = (uint16_t)(x < 1 ? 1 : x > 65535 ? 65535 : x);
   }
+  return true;
 }
 
 /* ---- rounding, 16 rows a job ---- */
@@ -170,8 +172,8 @@ bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa,
                    mem_alloc((size_t)threads, sizeof(Err), err)};
   bool ok = q.job && q.err;
   for (int t = 0; ok && t < threads; t++) ok = round_job_new(&q.job[t], &q, err);
+  ok = ok && set_row_scales(o, w, matrix_max_level(o->m.bits), matrix_max_group_scale(o->m.bits), err);
   if (ok) {
-    set_row_scales(o, w, matrix_max_level(o->m.bits), matrix_max_group_scale(o->m.bits));
     pool_run(pool, quantise_run, &q);
     for (int t = 0; t < threads; t++)
       if (q.err[t].set) ok = err_set(err, "%s", q.err[t].text);
@@ -230,7 +232,7 @@ static void embed_run(void *arg, int t, int threads) {
 
 bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err) {
   if (o->m.bits != 6 && o->m.bits != 8) return err_set(err, "bits of the embedding: expected 6 or 8, found %d", o->m.bits);
-  set_row_scales(o, w, matrix_max_level(o->m.bits), 1);
+  if (!set_row_scales(o, w, matrix_max_level(o->m.bits), 1, err)) return false;
   EmbedJob j = {o, w};
   pool_run(pool, embed_run, &j);
   return true;

@@ -26,7 +26,7 @@ static bool cast_into_cache(const char *path, char *cached, size_t n, Err *err) 
   bool ok = cache_dir(dir, sizeof dir, err) && model_hash(&m, err);
   if (ok) {
     hex_of(m.hash, 32, hash);
-    snprintf(cached, n, "%s/%s-4-a%d-f%d.chip", dir, hash, CHIP_ARITHMETIC, CHIP_FORMAT);
+    snprintf(cached, n, "%s/%.16s-4bit-burin-%s-a%d-f%d.chip", dir, hash, BURIN_VERSION, CHIP_ARITHMETIC, CHIP_FORMAT);
     if (access(cached, R_OK) != 0) {
       fprintf(stderr, "casting %s at 4 bits into %s\n", path, cached);
       ok = cast_model(&m, cached, &o, &report, err);
