@@ -587,16 +587,16 @@ def smollm2_quality():
 
 @test
 def writes_are_all_or_nothing():
-    """A cast that is killed, or has no room, leaves the old chip and no litter."""
+    """A cast that is ended by a signal, or has no room, leaves the old chip and no litter."""
     d = path("kill")
     os.makedirs(d, exist_ok=True)
     c = os.path.join(d, "x.chip")
     open(c, "w").write("old")
     p = subprocess.Popen([BURIN, "cast", smollm2(), "-o", c, "--fast"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     time.sleep(1)
-    p.kill()
-    p.wait()
-    assert open(c).read() == "old"
+    assert len(os.listdir(d)) == 2, "the chip grows in a temporary beside it"
+    p.terminate()
+    assert p.wait() == -15 and os.listdir(d) == ["x.chip"] and open(c).read() == "old"
     r = run("sh", "-c", f"ulimit -f 4; trap '' XFSZ; {BURIN} cast {TINY} -o {c} --fast")
     assert r.returncode == 1 and "cannot write" in r.stderr, r.stderr
     assert open(c).read() == "old"
@@ -605,6 +605,19 @@ def writes_are_all_or_nothing():
     assert r.returncode == 1 and "would replace the model" in r.stderr and open(path("kept.gguf"), "rb").read() == open(TINY, "rb").read()
     r = run(BURIN, "cast", TINY, "-o", path("no/such/dir/x.chip"))
     assert r.returncode == 1 and "cannot create" in r.stderr
+
+
+@test
+def a_file_that_shrinks_is_an_error():
+    """A mapped model cut short while it is cast: a message and status 1, not a crash."""
+    f = path("shrinks.gguf")
+    shutil.copy(smollm2(), f)
+    p = subprocess.Popen([BURIN, "cast", f, "-o", path("shrinks.chip"), "--fast"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    time.sleep(0.7)
+    os.truncate(f, 4096)
+    _, err = p.communicate(timeout=60)
+    assert p.returncode == 1 and "became shorter" in err, f"exit {p.returncode}: {err}"
+    assert not [x for x in os.listdir(WORK) if x.startswith("shrinks.chip")]
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------------------

@@ -93,8 +93,9 @@ typedef struct {
 
 bool map_open(FileMap *m, const char *path, Err *err);
 void map_close(FileMap *m);
-/* A mapped file that shrinks raises SIGBUS: this handler names the program's trouble and exits with status 1. */
-void map_guard_install(void);
+/* Handlers for the signals that end the program: they remove the temporaries of open writers.  A mapped file that shrinks
+ * raises SIGBUS: that one says so and exits with status 1. */
+void guard_install(void);
 
 bool file_read_all(const char *path, size_t limit, Buf *out, Err *err); /* "-" is standard input */
 

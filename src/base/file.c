@@ -46,17 +46,35 @@ void map_close(FileMap *m) {
   *m = (FileMap){0};
 }
 
-static void on_sigbus(int signal_number) {
-  (void)signal_number;
-  static const char text[] = "burin: a mapped file became shorter while it was read, or its disk failed (SIGBUS)\n";
-  ssize_t n = write(2, text, sizeof text - 1);
-  (void)n;
-  _exit(1);
+/* Temporaries of writers that are open: a signal that ends the program removes them first. */
+enum { MOST_TEMPORARIES = 16 };
+static const char *volatile temporaries[MOST_TEMPORARIES];
+
+static void replace_temporary(const char *old, const char *fresh) {
+  for (int i = 0; i < MOST_TEMPORARIES; i++)
+    if (temporaries[i] == old) {
+      temporaries[i] = fresh;
+      return;
+    }
 }
 
-void map_guard_install(void) {
-  struct sigaction sa = {.sa_handler = on_sigbus};
-  sigaction(SIGBUS, &sa, NULL);
+static void on_end(int signal_number) {
+  for (int i = 0; i < MOST_TEMPORARIES; i++)
+    if (temporaries[i]) unlink(temporaries[i]);
+  if (signal_number == SIGBUS) {
+    static const char text[] = "burin: a mapped file became shorter while it was read, or its disk failed (SIGBUS)\n";
+    ssize_t n = write(2, text, sizeof text - 1);
+    (void)n;
+    _exit(1);
+  }
+  signal(signal_number, SIG_DFL);
+  raise(signal_number);
+}
+
+void guard_install(void) {
+  static const int ends[] = {SIGBUS, SIGINT, SIGTERM, SIGHUP};
+  struct sigaction sa = {.sa_handler = on_end};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) sigaction(ends[i], &sa, NULL);
 }
 
 bool file_read_all(const char *path, size_t limit, Buf *out, Err *err) {
@@ -160,6 +178,7 @@ Writer *writer_open(const char *path, Err *err) {
       mode_t mask = umask(0);
       umask(mask);
       fchmod(w->fd, 0666 & ~mask);
+      replace_temporary(NULL, w->temporary);
     }
   }
   if (w->fd < 0) {
@@ -232,6 +251,7 @@ void writer_abort(Writer *w) {
     close(w->fd);
     unlink(w->temporary);
   }
+  if (w->temporary) replace_temporary(w->temporary, NULL);
   mem_free(w->path);
   mem_free(w->temporary);
   mem_free(w);

@@ -25,7 +25,7 @@ static void usage(FILE *out) {
 }
 
 int main(int argc, char **argv) {
-  map_guard_install();
+  guard_install();
   if (argc < 2) {
     usage(stderr);
     return STATUS_USAGE;
