@@ -63,9 +63,9 @@ typedef struct {
   size_t stride;    /* bytes from one token's vector to the next */
   const int8_t *a;  /* (tokens, stride) */
   const int32_t *residual; /* (tokens, dim), FRAC bits */
-  const Scale *scale; /* (tokens): a * M * 2^E is the input in the units of the matrix's own output, see input_scale */
+  const Scale *scale; /* (tokens): a * M * 2^E is the input as a real number; see input_scale */
 } EngineStop;
-/* The real number that a Scale stands for, so that y = w . (a * input_scale): 2^E M for norm8, and the same for plain. */
+/* M * 2^E: a matrix gives y = w . (a * input_scale), whatever the scale came from. */
 static inline double input_scale(Scale x) {
   double v = x.M;
   for (int e = x.E; e > 0; e--) v *= 2;

@@ -259,7 +259,7 @@ static void phase_head(const Pass *p, int t, int threads) {
 
 typedef void Phase(const Pass *p, int t, int threads);
 
-/* Input phases stand at even places, so that the walk can stop behind them. */
+/* In this order for every layer. */
 static Phase *const layer_phase[] = {phase_attn_norm, phase_qkv,       phase_rotate, phase_attention,  phase_o_input,
                                      phase_o,         phase_ffn_norm, phase_gate_up, phase_down_input, phase_down};
 enum { PHASES = sizeof layer_phase / sizeof *layer_phase };
