@@ -4,7 +4,7 @@
 Prints a line a test and ends with `N passed, N failed` (`, N skipped`).  A test is a function decorated with @test; it
 raises on failure, returns the number of checks that stand behind it or None, and may raise Skip.
 """
-import concurrent.futures, glob, hashlib, json, os, random, re, shutil, subprocess, sys, tempfile, time
+import concurrent.futures, glob, hashlib, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
@@ -58,6 +58,14 @@ def smollm2():
     r = run("tools/get-smollm2.sh", env={"BURIN_CACHE": os.path.expanduser("~/.cache/burin")}, timeout=600)
     assert r.returncode == 0, r.stderr
     return r.stdout.strip()
+
+
+def wait_for(condition, seconds=60):
+    """Until something is so; the time that takes decides nothing."""
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "waited too long"
+        time.sleep(0.02)
 
 
 # ---- builds --------------------------------------------------------------------------------------------------------------
@@ -593,13 +601,16 @@ def writes_are_all_or_nothing():
     c = os.path.join(d, "x.chip")
     open(c, "w").write("old")
     p = subprocess.Popen([BURIN, "cast", smollm2(), "-o", c, "--fast"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    time.sleep(1)
-    assert len(os.listdir(d)) == 2, "the chip grows in a temporary beside it"
+    wait_for(lambda: len(os.listdir(d)) == 2)  # the chip grows in a temporary beside it
     p.terminate()
     assert p.wait() == -15 and os.listdir(d) == ["x.chip"] and open(c).read() == "old"
     r = run("sh", "-c", f"ulimit -f 4; trap '' XFSZ; {BURIN} cast {TINY} -o {c} --fast")
     assert r.returncode == 1 and "cannot write" in r.stderr, r.stderr
     assert open(c).read() == "old"
+    p = subprocess.Popen(["nohup", BURIN, "cast", smollm2(), "-o", c, "--fast"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(os.listdir(d)) == 2)
+    p.send_signal(signal.SIGHUP)
+    assert p.wait() == 0 and os.listdir(d) == ["x.chip"], "a signal that is ignored ends nothing"
     shutil.copy(TINY, path("kept.gguf"))
     r = run(BURIN, "cast", path("kept.gguf"), "-o", path("kept.gguf"), "--fast")
     assert r.returncode == 1 and "would replace the model" in r.stderr and open(path("kept.gguf"), "rb").read() == open(TINY, "rb").read()
@@ -613,7 +624,7 @@ def a_file_that_shrinks_is_an_error():
     f = path("shrinks.gguf")
     shutil.copy(smollm2(), f)
     p = subprocess.Popen([BURIN, "cast", f, "-o", path("shrinks.chip"), "--fast"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    time.sleep(0.7)
+    wait_for(lambda: any(x.startswith("shrinks.chip.tmp") for x in os.listdir(WORK)))  # the model is mapped and being read
     os.truncate(f, 4096)
     _, err = p.communicate(timeout=60)
     assert p.returncode == 1 and "became shorter" in err, f"exit {p.returncode}: {err}"

@@ -73,8 +73,9 @@ static void on_end(int signal_number) {
 
 void guard_install(void) {
   static const int ends[] = {SIGBUS, SIGINT, SIGTERM, SIGHUP};
-  struct sigaction sa = {.sa_handler = on_end};
-  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) sigaction(ends[i], &sa, NULL);
+  struct sigaction sa = {.sa_handler = on_end}, before;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) /* what the caller ignores (nohup, a job in the background) stays so */
+    if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(ends[i], &sa, NULL);
 }
 
 bool file_read_all(const char *path, size_t limit, Buf *out, Err *err) {

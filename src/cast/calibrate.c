@@ -1,7 +1,8 @@
 /* cast/calibrate: text that the model writes itself.
  *
  * A draft chip of 8-bit weights (4-bit for large models, to stay within the memory that the cast promises), rounded to
- * nearest, samples windows at temperature 1 from every start token that the vocabulary offers, in one batch.  No data is needed, and the text is the same on every machine.
+ * nearest, samples windows at temperature 1 from every start token that the vocabulary offers, in one batch.  No data is
+ * needed, and the text is the same on every machine.
  */
 #include "cast/parts.h"
 

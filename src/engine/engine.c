@@ -152,8 +152,6 @@ void engine_free(Engine *e) {
   mem_free(e);
 }
 
-const Chip *engine_chip(const Engine *e) { return e->chip; }
-
 Isa engine_isa(const Engine *e) { return e->isa; }
 
 int engine_threads(const Engine *e) { return pool_threads(e->pool); }

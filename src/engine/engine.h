@@ -21,7 +21,6 @@ typedef struct Session Session;
  * The chip must outlive the engine. */
 Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err);
 void engine_free(Engine *e);
-const Chip *engine_chip(const Engine *e);
 Isa engine_isa(const Engine *e);
 int engine_threads(const Engine *e);
 Pool *engine_pool(Engine *e);

@@ -32,7 +32,6 @@ bool tokenizer_encode(const Tokenizer *t, Str text, bool specials, bool bos, Tok
 
 /* Tokens that end a reply: end of sequence, end of turn and their known names. */
 bool tokenizer_stops(const Tokenizer *t, int id);
-int tokenizer_find(const Tokenizer *t, Str piece); /* id of a piece as the vocabulary spells it; -1 */
 
 /* ---- back to text, token by token; output never splits a character ---- */
 typedef struct {

@@ -188,8 +188,6 @@ void tokenizer_free(Tokenizer *t) {
 
 bool tokenizer_stops(const Tokenizer *t, int id) { return id >= 0 && id < t->v->n && t->stops[id]; }
 
-int tokenizer_find(const Tokenizer *t, Str piece) { return strmap_get(&t->pieces, piece); }
-
 /* ---- encoding ---- */
 
 static bool encode_plain(const Tokenizer *t, Str s, Tokens *out, Err *err) {
