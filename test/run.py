@@ -193,7 +193,7 @@ def differ(model, *bits):
 @test
 def odd_shapes_cast_and_agree_with_the_oracle():
     for name, shape in SHAPES.items():
-        d = differ(random_model(name, shape), "--bits", "8", "--fast")
+        d = differ(random_model(name, shape), "--bits", "all=8", "--fast")
         assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{name}: {d}"
     return len(SHAPES)
 
@@ -201,7 +201,7 @@ def odd_shapes_cast_and_agree_with_the_oracle():
 @test
 def block_types_cast_and_agree_with_the_oracle():
     for kind in gguf.TYPES:
-        d = differ(random_model("types", (1, 256, 256, 4, 2, 300, None, True), kind), "--bits", "8", "--fast")
+        d = differ(random_model("types", (1, 256, 256, 4, 2, 300, None, True), kind), "--bits", "all=8", "--fast")
         assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{kind}: {d}"
     return len(gguf.TYPES)
 
@@ -217,9 +217,9 @@ def rotary_scaling_is_applied():
     tensors.append(("rope_freqs.weight", [8], "F32", struct.pack("<8f", 1, 1, 1, 2, 4, 8, 8, 8)))
     gguf.write(f, gguf.llama_kvs(*shape[:5], 256, extra=(gguf.kv("llama.vocab_size", gguf.U32, 300),)), tensors)
     for model in (linear, f):
-        d = differ(model, "--bits", "8", "--fast")
+        d = differ(model, "--bits", "all=8", "--fast")
         assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{model}: {d}"
-    a, b = (differ(random_model("plain", shape), "--bits", "8", "--fast"), differ(linear, "--bits", "8", "--fast"))
+    a, b = (differ(random_model("plain", shape), "--bits", "all=8", "--fast"), differ(linear, "--bits", "all=8", "--fast"))
     assert a["oracle"] != b["oracle"], "linear scaling changed nothing"
 
 
@@ -233,7 +233,7 @@ def split_models_equal_whole_ones():
     for i, p in enumerate(parts):
         n = [gguf.kv("split.no", gguf.U16, i), gguf.kv("split.count", gguf.U16, 3)]
         gguf.write(p, (kvs if i == 0 else []) + n, t[i * 7:(i + 1) * 7 if i < 2 else None])
-    a, b = (json.loads(done(BURIN, "info", chip(m, "--fast"), "--json")) for m in (whole, parts[0]))
+    a, b = (json.loads(done(BURIN, "info", chip(m, "--bits", "all=4", "--fast"), "--json")) for m in (whole, parts[0]))
     assert a["hash"] == b["hash"]
     r = run(BURIN, "info", parts[1])
     assert r.returncode == 1 and "open the first part" in r.stderr
@@ -519,7 +519,7 @@ def casts_are_equal_everywhere():
     """Same bytes with 1, 2 and 3 threads, every instruction set and every build, calibrated and fast."""
     n = 0
     builds = [b for b in (BURIN, ASAN, "build/clang/burin") if os.path.exists(b)]
-    for options in (["--bits", "4"], ["--bits", "3,v=4,embed=8", "--fast"]):
+    for options in (["--bits", "4"], ["--bits", "all=3,v=4,embed=8", "--fast"]):
         seen = set()
         for isa in isas():
             for threads in ("1", "2", "3"):
@@ -554,7 +554,7 @@ def tokens_are_equal_everywhere():
     """Instruction set, threads and prefill chunk change nothing."""
     n = 0
     for bits in ("2", "3", "4", "6", "8"):
-        c = chip(TINY, "--bits", bits, "--fast")
+        c = chip(TINY, "--bits", "all=" + bits, "--fast")
         first = ids(c)
         assert len(first) > 8
         for isa in isas():
@@ -586,11 +586,11 @@ def smollm2_quality():
     model = smollm2()
     text = path("quality.txt")
     open(text, "w").write(re.sub(r"\s+", " ", open("LICENSE").read() + open("doc/arithmetic.md").read())[:14000])
-    eight = json.loads(done(BURIN, "eval", chip(model, "--bits", "8", "--fast"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
+    eight = json.loads(done(BURIN, "eval", chip(model, "--bits", "all=8", "--fast"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
     assert eight["kl_mean"] < 0.02 and eight["top1"] > 0.9, eight
-    four = json.loads(done(BURIN, "eval", chip(model, "--bits", "4"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
-    assert four["kl_mean"] < 0.2 and four["top1"] > 0.7, four
-    assert 4.5 < four["bits_per_weight"] < 4.6
+    four = json.loads(done(BURIN, "eval", chip(model, "--bits", "4.25"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
+    assert four["kl_mean"] < 0.17 and four["top1"] > 0.74, four
+    assert 4.2 < four["bits_per_weight"] <= 4.25, four
 
 
 @test
@@ -636,7 +636,8 @@ def a_file_that_shrinks_is_an_error():
 @test
 def wrong_use_is_status_2():
     c = chip(TINY, "--bits", "4")
-    wrong = [[], ["nonsense"], ["cast"], ["cast", TINY], ["cast", TINY, "-o", "x", "--bits", "5"], ["cast", TINY, "-o", "x", "--bits", "4,w=3"],
+    wrong = [[], ["nonsense"], ["cast"], ["cast", TINY], ["cast", TINY, "-o", "x", "--bits", "1"], ["cast", TINY, "-o", "x", "--bits", "all=5"], ["cast", TINY, "-o", "x", "--fast", "--bits", "4"],
+             ["cast", TINY, "-o", "x", "--bits", "v=4"], ["cast", TINY, "-o", "x", "--bits", "4,w=3"],
              ["run", c, "--no-such"], ["run", c, "-n", "many"], ["run", c, "-n"], ["run", c, "extra"], ["bench", c, "-r", "0"],
              ["cast", TINY, "-o", "x", "--isa", "neon"], ["eval", c]]
     for w in wrong:
@@ -665,6 +666,44 @@ def info_and_bench_print_their_keys():
     assert set(keys.split()) <= set(j) and j["decode_tps"] > 0
 
 
+def tasks(lines, *options):
+    f = path("tasks.jsonl")
+    open(f, "w").write("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+    return run(BURIN, "eval", chip(TINY, "--bits", "all=8", "--fast"), "--tasks", f, "--json", *options)
+
+
+@test
+def tasks_are_scored():
+    """All forms; the log-likelihood equals what perplexity over the same tokens says."""
+    story = "Once upon a time, there was a little girl named Lily. She liked to play in the"
+    forms = [lambda c, l, n: {"question": story, "choices": {"text": c, "label": ["A", "B", "C"]}, "answerKey": "ABC"[n]},
+             lambda c, l, n: {"ctx": story, "endings": c, "label": n}, lambda c, l, n: {"ctx": story, "endings": c, "label": str(n)},
+             lambda c, l, n: {"context": story, "choices": c, "answer": n}]
+    choices = ["park with her friends.", "xq zz kw vv", "Qa 7 ## zzz"]
+    for i, form in enumerate(forms):
+        for n in range(3):
+            j = json.loads(tasks([form(choices, None, n), form(choices[::-1], None, 2 - n)]).stdout)
+            assert j["tasks"] == 2 and j["accuracy"] == (n == 0) and j["accuracy_by_byte"] == (n == 0), (i, n, j)
+    half = json.loads(tasks([forms[1](choices, None, 0), forms[1](choices, None, 1)] * 8).stdout)
+    assert half["accuracy"] == 0.5 and abs(half["accuracy_error"] - (0.25 / 15) ** 0.5) < 1e-6, half
+    c, text = chip(TINY, "--bits", "all=8", "--fast"), story + " garden"
+    open(path("story.txt"), "w").write(text)
+    n, k = [len(done("build/test/tokens", TINY, stdin=x.encode().hex() + "\n").split()) for x in (text, story)]
+    k = n - k
+    j = json.loads(tasks([{"text": text}]).stdout)
+    bos = 1
+    p = json.loads(done(BURIN, "eval", c, "--text", path("story.txt"), "--ctx", str(n + bos), "--score-from", str(n + bos - k - 1), "--json"))
+    assert p["tokens"] == k and abs(p["ppl"] ** k / j["last_word_ppl"] - 1) < 1e-4, (p, j, n, k)
+    for line, message in (("{", "jsonl:2: column"), ("[]", "jsonl:2: expected question"), ({"text": "word"}, "two words"),
+                          ({"ctx": "a", "endings": ["b"], "label": 0}, "2 to 32"), ({"ctx": "a", "endings": ["b", 3], "label": 0}, "choice 1"),
+                          ({"ctx": "a", "endings": ["b", "c"], "label": 2}, "answer"), ({"ctx": "a", "endings": ["b", "c"], "label": "-1"}, "answer"),
+                          ({"ctx": "a " * 3000, "endings": ["b", "c"], "label": 1}, "the context holds 512")):
+        r = tasks(["", line])
+        assert r.returncode == 1 and message in r.stderr and not r.stdout, (line, r.stderr)
+    assert tasks([""]).returncode == 1
+    return 24
+
+
 @test
 def context_limit_is_said_before_work():
     c = chip(TINY, "--bits", "4")
@@ -678,10 +717,10 @@ def context_limit_is_said_before_work():
 
 @test
 def run_reads_standard_input_and_models():
-    c = chip(TINY, "--bits", "4")
+    c = chip(TINY)
     a = done(BURIN, "run", c, "-n", "10", "--temperature", "0", stdin=PROMPT)
     assert a == done(BURIN, "run", c, "-n", "10", "--temperature", "0", "-p", PROMPT)
-    assert a == done(BURIN, "run", TINY, "-n", "10", "--temperature", "0", "-p", PROMPT), "a model file is cast at 4 bits on the way"
+    assert a == done(BURIN, "run", TINY, "-n", "10", "--temperature", "0", "-p", PROMPT), "a model file is cast on the way"
     assert done(BURIN, "run", c, "-p", "", "-n", "10"), "a model with a start token writes from nothing"
     no_start = random_model("no start", SHAPES["plain"])
     r = run(BURIN, "run", no_start, "-p", "hi")
@@ -745,7 +784,7 @@ def chat_talks_in_a_terminal():
 
 @test
 def chat_stops_a_reply_and_not_the_program():
-    c = chip(smollm2(), "--bits", "8", "--fast")
+    c = chip(smollm2(), "--bits", "all=8", "--fast")
     with Terminal(f"{os.path.abspath(BURIN)} chat {c} --temperature 0 --repeat-penalty 1.3") as t:
         t.until(r"Ctrl-D leaves\n>$", 60)
         t.keys("Write a very long story about the sea.", "Enter")

@@ -197,14 +197,18 @@ static void kernels_of_the_cast_are_equal(void **s) {
 
 static void widths_are_parsed(void **s) {
   (void)s;
-  static const char *const wrong[] = {"", "5", "4,", "44", "4,v", "v=4,3", "4,x=3", "4,embed=4", "4,v=9", "-4"};
+  static const char *const wrong[] = {"", "1.9", "9.5", "nan", "4e0", "4,", "44", "4,v", "v=4,3", "v=4", "4,x=3", "4,embed=4", "4,v=9", "all=5", "-4", "4.0.0", "0x4"};
   CastOptions o = {0};
   Err e = {0};
-  assert_true(cast_parse_bits(&o, "3,v=4,head=8", &e));
+  assert_true(cast_parse_bits(&o, "all=3,v=4,head=8", &e));
   assert_int_equal(o.bits[MAT_Q], 3);
   assert_int_equal(o.bits[MAT_V], 4);
   assert_int_equal(o.bits[MAT_HEAD], 8);
   assert_int_equal(o.bits[MAT_EMBED], 6);
+  assert_true(o.budget == 0);
+  assert_true(cast_parse_bits(&o, "3.25,v=4", &e) && o.budget == 3.25);
+  assert_int_equal(o.bits[MAT_Q], 0);
+  assert_int_equal(o.bits[MAT_V], 4);
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     Err x = {0};
     assert_false(cast_parse_bits(&o, wrong[i], &x));
@@ -212,9 +216,39 @@ static void widths_are_parsed(void **s) {
   }
 }
 
+static void budgets_are_spent_well(void **s) {
+  (void)s;
+  enum { LAYERS = 3, N = LAYERS * MAT_PER_LAYER + 1 };
+  ChipShape shape = {.layers = LAYERS, .dim = 128, .ffn = 256, .heads = 4, .kv_heads = 2, .head_dim = 32, .vocab = 500};
+  double loss[N], before = INFINITY;
+  Err e = {0};
+  for (int i = 0; i < N; i++) loss[i] = 1 + i % 5;
+  for (double budget = 2; budget <= 8.5; budget += 0.25) {
+    CastOptions o = {.budget = budget, .bits = {[MAT_V] = 4}};
+    int bits[N], rows, cols;
+    double expected = allocate_bits(&shape, &o, loss, bits), spent = 0, weights = 0;
+    assert_true(expected <= before);
+    before = expected;
+    for (int i = 0; i < N; i++) {
+      MatKind kind = i == N - 1 ? MAT_HEAD : (MatKind)(i % MAT_PER_LAYER);
+      chip_extent(&shape, kind, &rows, &cols);
+      OwnMatrix m;
+      assert_true(own_matrix_new(&m, rows, cols, bits[i], true, &e)); /* what the chip will store */
+      spent += 8 * ((double)matrix_code_bytes(&m.m) + rows * m.m.groups + 2 * rows);
+      weights += (double)rows * cols;
+      own_matrix_free(&m);
+      assert_true(kind != MAT_V || bits[i] == 4);
+      for (int k = 0; k < i; k++) /* same kind, larger loss: no fewer bits */
+        if (kind != MAT_HEAD && k % MAT_PER_LAYER == (int)kind && loss[k] > loss[i]) assert_true(bits[k] >= bits[i]);
+    }
+    assert_true(spent <= budget * weights || budget < 2.5);
+    if (budget >= 3 && budget <= 8) assert_true(spent > (budget - 0.3) * weights);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(rotations_are_orthogonal), cmocka_unit_test(factors_invert), cmocka_unit_test(feedback_beats_nearest),
                                      cmocka_unit_test(wide_rows_are_narrowed), cmocka_unit_test(kernels_of_the_cast_are_equal),
-                                     cmocka_unit_test(widths_are_parsed)};
+                                     cmocka_unit_test(widths_are_parsed), cmocka_unit_test(budgets_are_spent_well)};
   return cmocka_run_group_tests_name("cast", tests, NULL, NULL);
 }

@@ -14,11 +14,11 @@
 
 static const char model_path[] = "models/tiny.gguf";
 
-static bool cast_to(const char *path, bool fast, Err *e) {
+static bool cast_to(const char *path, bool fast, const char *bits, Err *e) {
   Model m;
   CastOptions o = {.fast = fast, .seed = 1, .threads = 2, .isa = isa_best()};
   CastReport report;
-  if (!cast_parse_bits(&o, "4", e) || !model_open(&m, model_path, e)) return false;
+  if (!cast_parse_bits(&o, bits, e) || !model_open(&m, model_path, e)) return false;
   bool ok = model_hash(&m, e) && cast_model(&m, path, &o, &report, e);
   model_close(&m);
   return ok;
@@ -47,7 +47,7 @@ static bool write_tokens(const char *path, int out[8], Err *e) {
   return ok;
 }
 
-static void check_cast(bool fast, long first) {
+static void check_cast(bool fast, const char *bits, long first) {
   char dir[] = "/tmp/burin-fault-XXXXXX", path[64], command[128];
   assert_non_null(mkdtemp(dir));
   snprintf(path, sizeof path, "%s/x.chip", dir);
@@ -55,7 +55,7 @@ static void check_cast(bool fast, long first) {
   for (long k = first; !done && k < 100000; k += 1 + k / 12) {
     Err e = {0};
     fault_arm(k);
-    done = cast_to(path, fast, &e);
+    done = cast_to(path, fast, bits, &e);
     fault_arm(0);
     if (done == e.set) fail_msg("k = %ld: done %d, error '%s'", k, done, e.text);
     assert_int_equal(access(path, F_OK) == 0, done);
@@ -69,12 +69,12 @@ static void check_cast(bool fast, long first) {
 
 static void fast_casts_fail_cleanly(void **s) {
   (void)s;
-  check_cast(true, 1);
+  check_cast(true, "all=4", 1);
 }
 
 static void calibrated_casts_fail_cleanly(void **s) {
   (void)s;
-  check_cast(false, 200);
+  check_cast(false, "4.25", 200);
 }
 
 static void runs_fail_cleanly(void **s) {
@@ -84,7 +84,7 @@ static void runs_fail_cleanly(void **s) {
   assert_true(fd >= 0);
   close(fd);
   Err e = {0};
-  assert_true(cast_to(path, true, &e) && write_tokens(path, sound, &e));
+  assert_true(cast_to(path, true, "all=4", &e) && write_tokens(path, sound, &e));
   bool done = false;
   for (long k = 1; !done && k < 100000; k++) {
     Err f = {0};
@@ -107,7 +107,7 @@ static void batches_equal_lone_runs(void **s) {
   Err e = {0};
   Chip c;
   EngineOptions options = {isa_best(), 2};
-  assert_true(cast_to(path, true, &e) && chip_open(&c, path, &e));
+  assert_true(cast_to(path, true, "all=4", &e) && chip_open(&c, path, &e));
   Engine *engine = engine_new(&c, &options, &e);
   size_t vocab = (size_t)c.shape.vocab;
   Session *lone[N], *many[N];

@@ -6,11 +6,11 @@ cache=${BURIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/burin}
 model=$(tools/get-smollm2.sh)
 # the chip's name says what it was made from and with which program, so that a new burin casts anew
 key=$(cat "$burin" | sha256sum | cut -c1-12)
-chip=$cache/smollm2-4bit-$key.chip
+chip=$cache/smollm2-4.5bit-$key.chip
 if [ ! -f "$chip" ]; then
-  rm -f "$cache"/smollm2-4bit-*.chip
-  echo "casting at 4 bits (once; about a minute)"
-  "$burin" cast "$model" --bits 4 -o "$chip"
+  rm -f "$cache"/smollm2-*bit-*.chip
+  echo "casting at 4.5 bits a weight (once; some minutes)"
+  "$burin" cast "$model" --bits 4.5 -o "$chip"
 fi
 prompt="Give me three tips for sleeping well."
 echo

@@ -6,7 +6,8 @@ import json, os, subprocess, tempfile
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 TINY, B = "models/tiny.gguf", "build/burin"
-CASTS = ["--bits 4", "--bits 2 --fast", "--bits 3 --fast", "--bits 4 --fast", "--bits 6 --fast", "--bits 8 --fast", "--bits 3,v=4,embed=8 --seed 7"]
+CASTS = ["--bits 4", "--bits 2.9,v=4", "--bits all=2 --fast", "--bits all=3 --fast", "--bits all=4 --fast", "--bits all=6 --fast",
+         "--bits all=8 --fast", "--bits all=3,v=4,embed=8 --seed 7"]
 RUNS = ["--temperature 0", "--temperature 1 --seed 5", "--temperature 0.8 --top-k 20 --seed 6", "--temperature 1.2 --top-p 0.8 --seed 7",
         "--temperature 1 --min-p 0.05 --seed 8", "--temperature 0.9 --repeat-penalty 1.2 --frequency-penalty 0.3 --presence-penalty 0.1 --seed 9"]
 out = lambda *a: subprocess.run(a, check=True, capture_output=True, text=True).stdout

@@ -8,12 +8,19 @@
 
 static const uint64_t LARGE = 2000000000; /* parameters */
 
+int calib_windows(const ChipShape *s) {
+  int n = 24 * (s->ffn > s->dim ? s->ffn : s->dim) / CALIB_LENGTH;
+  return n < 36 ? 36 : n > 144 ? 144 : n;
+}
+
+int draft_bits(const Folding *f) { return f->model->parameters > LARGE ? 4 : 8; }
+
 static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
   int rows, cols;
   OwnMatrix o;
   chip_extent(&f->shape, kind, &rows, &cols);
   float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
-  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, f->model->parameters > LARGE ? 4 : 8, true, err);
+  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, draft_bits(f), true, err);
   if (ok) {
     ok = quantise(&o, w, NULL, f->pool, isa, err) && engine_install(e, layer, kind, &o.m, err);
     own_matrix_free(&o);
@@ -22,13 +29,17 @@ static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, I
   return ok;
 }
 
-static bool draft_engine(Engine *e, const Folding *f, Isa isa, Progress *progress, Err *err) {
-  for (int l = 0; l < f->shape.layers; l++) {
-    for (int k = 0; k < MAT_PER_LAYER; k++)
-      if (!draft_matrix(e, f, l, (MatKind)k, isa, err)) return false;
-    progress_to(progress, 0.2 * (l + 1) / f->shape.layers);
+Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Progress *progress, Err *err) {
+  EngineOptions options = {o->isa, o->threads};
+  Engine *e = engine_new_empty(base, &options, err);
+  bool ok = e != NULL;
+  for (int l = 0; ok && l < f->shape.layers; l++) {
+    for (int k = 0; ok && k < MAT_PER_LAYER; k++) ok = draft_matrix(e, f, l, (MatKind)k, o->isa, err);
+    progress_to(progress, 0.1 * (l + 1) / f->shape.layers);
   }
-  return draft_matrix(e, f, -1, MAT_HEAD, isa, err);
+  if (ok && draft_matrix(e, f, -1, MAT_HEAD, o->isa, err)) return e;
+  engine_free(e);
+  return NULL;
 }
 
 /* Tokens that calibration text must not hold: they are marks, not text. */
@@ -67,24 +78,20 @@ static bool sample(Session **s, int n, const Vocab *v, const uint8_t *banned, ui
     if (t + 1 == length) break;
     ok = sessions_step(s, next, n, err);
     for (int i = 0; ok && i < n; i++) next[i] = session_sample(s[i], banned);
-    progress_to(progress, 0.2 + 0.2 * t / length);
+    progress_to(progress, 0.1 + 0.2 * t / length);
   }
   mem_free(next);
   return ok;
 }
 
-bool calibration_text(const Folding *f, const Chip *base, const CastOptions *o, int *tokens, int windows, int length,
-                      Progress *progress, Err *err) {
-  EngineOptions options = {o->isa, o->threads};
-  Engine *e = engine_new_empty(base, &options, err);
+bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *tokens, int windows, int length, Progress *progress, Err *err) {
   Session **s = mem_alloc((size_t)windows, sizeof *s, err);
-  uint8_t *banned = banned_tokens(&base->vocab, f->shape.vocab, err);
-  bool ok = e && s && banned && draft_engine(e, f, o->isa, progress, err);
-  for (int i = 0; ok && i < windows; i++) ok = (s[i] = session_new(e, length, err)) != NULL;
-  ok = ok && sample(s, windows, &base->vocab, banned, o->seed, tokens, length, progress, err);
+  uint8_t *banned = banned_tokens(&base->vocab, base->shape.vocab, err);
+  bool ok = s && banned;
+  for (int i = 0; ok && i < windows; i++) ok = (s[i] = session_new(draft, length, err)) != NULL;
+  ok = ok && sample(s, windows, &base->vocab, banned, seed, tokens, length, progress, err);
   for (int i = 0; s && i < windows; i++) session_free(s[i]);
   mem_free(s);
   mem_free(banned);
-  engine_free(e);
   return ok;
 }

@@ -9,40 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- options ---- */
-
-static bool width_ok(int bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 6 || bits == 8; }
-
-static bool set_bits(CastOptions *o, Str item, bool first, Err *err) {
-  const char *equal = memchr(item.s, '=', item.n);
-  Str name = {item.s, equal ? (size_t)(equal - item.s) : 0}, number = equal ? (Str){equal + 1, item.n - name.n - 1} : item;
-  int bits = number.n == 1 && number.s[0] >= '0' && number.s[0] <= '9' ? number.s[0] - '0' : -1;
-  if (!width_ok(bits)) return err_set(err, "bits: expected 2, 3, 4, 6 or 8, found '%.*s'", STR_FMT(number));
-  if (!equal) {
-    if (!first) return err_set(err, "bits: '%.*s' without a name may only come first", STR_FMT(item));
-    for (int k = 0; k < MAT_KINDS; k++) o->bits[k] = k < MAT_HEAD ? bits : bits == 8 ? 8 : 6;
-    return true;
-  }
-  for (int k = 0; k < MAT_KINDS; k++)
-    if (str_eq(name, str_from(mat_name[k]))) {
-      if (k == MAT_EMBED && bits < 6) return err_set(err, "bits: the embedding takes 6 or 8, found %d", bits);
-      o->bits[k] = bits;
-      return true;
-    }
-  return err_set(err, "bits: expected one of q k v o gate up down head embed before '=', found '%.*s'", STR_FMT(name));
-}
-
-bool cast_parse_bits(CastOptions *o, const char *text, Err *err) {
-  bool first = true;
-  for (const char *p = text;;) {
-    size_t n = strcspn(p, ",");
-    if (!set_bits(o, (Str){p, n}, first, err)) return false;
-    first = false;
-    if (!p[n]) return true;
-    p += n + 1;
-  }
-}
-
 /* ---- the cast as it runs ---- */
 
 typedef struct {
@@ -55,7 +21,8 @@ typedef struct {
   OwnMatrix embed;
   int16_t *rotary_high, *rotary_low;
   ChipWriter *out;
-  Engine *engine;     /* of the walk */
+  int *bits;          /* (matrices) by number, as in parts.h */
+  Engine *engine;     /* of the walk: the chip as cast so far */
   Progress progress;
 } Cast;
 
@@ -101,10 +68,11 @@ static bool make_embedding(Cast *c, Err *err) {
 static bool cast_matrix(Cast *c, int layer, MatKind kind, const Factor *factor, Err *err) {
   int rows, cols;
   chip_extent(&c->f.shape, kind, &rows, &cols);
+  int bits = c->bits[(kind == MAT_HEAD ? c->f.shape.layers : layer) * MAT_PER_LAYER + (kind == MAT_HEAD ? 0 : (int)kind)];
   OwnMatrix o = {0};
   float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
   bool ok = w && fold_matrix(&c->f, layer, kind, w, err) &&
-            own_matrix_new(&o, rows, cols, c->o->bits[kind], true, err) &&
+            own_matrix_new(&o, rows, cols, bits, true, err) &&
             quantise(&o, w, factor, c->pool, c->o->isa, err) &&
             chip_write_matrix(c->out, layer, kind, &o.m, err) &&
             (!c->engine || kind == MAT_HEAD || engine_install(c->engine, layer, kind, &o.m, err));
@@ -127,38 +95,53 @@ static void count_saturated(Cast *c, const EngineStop *at) {
   for (size_t i = 0; i < n; i++) c->report->saturated += at->residual[i] == INT32_MAX || at->residual[i] == -INT32_MAX;
 }
 
-/* The hook of the walk: the matrices that read one input share its statistics. */
-static bool at_stop(void *arg, const EngineStop *at, Err *err) {
-  static const int shared[MAT_KINDS] = {[MAT_Q] = 3, [MAT_O] = 1, [MAT_GATE] = 2, [MAT_DOWN] = 1, [MAT_HEAD] = 1};
-  static const double DAMPING = 0.01; /* of the mean of H's diagonal; GPTQ's value */
-  Cast *c = arg;
-  size_t n = (size_t)at->cols;
-  Factor factor = {0};
-  double *h = mem_alloc(n * n, sizeof *h, err);
+/* The matrices that read one input share its statistics. */
+static bool cast_stop(Cast *c, const EngineStop *at, Err *err) {
+  Factor factor;
   count_saturated(c, at);
-  bool ok = h && hessian_add(h, at->cols, at, c->pool, c->o->isa, err) &&
-            factor_new(&factor, h, at->cols, DAMPING, c->pool, c->o->isa, err);
-  mem_free(h);
-  for (int k = 0; ok && k < shared[at->first]; k++)
+  if (!factor_at(&factor, at, c->pool, c->o->isa, err)) return false;
+  bool ok = true;
+  for (int k = 0; ok && k < matrices_at(at->first); k++)
     ok = cast_matrix(c, at->first == MAT_HEAD ? -1 : at->layer, (MatKind)((int)at->first + k), &factor, err);
   factor_free(&factor);
-  if (at->first == MAT_Q && at->layer > 0)
-    for (int k = 0; k < MAT_PER_LAYER; k++) engine_uninstall(c->engine, at->layer - 1, (MatKind)k);
-  progress_to(&c->progress, 0.4 + 0.6 * (at->layer + (at->first >= MAT_GATE ? 0.5 : 0)) / (c->f.shape.layers + 2));
+  return ok;
+}
+
+static bool walk_layers(Cast *c, Walk *walk, Err *err) {
+  EngineStop at;
+  do {
+    if (!walk_next(walk, &at, err) || !cast_stop(c, &at, err)) return false;
+    if (at.first == MAT_Q && at.layer > 0)
+      for (int k = 0; k < MAT_PER_LAYER; k++) engine_uninstall(c->engine, at.layer - 1, (MatKind)k);
+    progress_to(&c->progress, 0.5 + 0.5 * (at.layer + (at.first >= MAT_GATE ? 0.5 : 0)) / (c->f.shape.layers + 2));
+  } while (at.first != MAT_HEAD);
+  return true;
+}
+
+/* Text from the draft, and the widths that its measured losses suggest. */
+static bool calibrate(Cast *c, int *tokens, int windows, int length, Err *err) {
+  int matrices = c->f.shape.layers * MAT_PER_LAYER + 1;
+  double *loss = mem_alloc((size_t)matrices, sizeof *loss, err);
+  Engine *draft = loss ? draft_new(&c->f, &c->base, c->o, &c->progress, err) : NULL;
+  bool ok = draft && calibration_text(draft, &c->base, c->o->seed, tokens, windows, length, &c->progress, err);
+  if (ok && c->o->budget > 0) {
+    ok = measure_losses(&c->f, draft, c->o, tokens, windows, length, loss, &c->progress, err);
+    if (ok) c->report->expected_loss = allocate_bits(&c->f.shape, c->o, loss, c->bits);
+  }
+  engine_free(draft);
+  mem_free(loss);
   return ok;
 }
 
 static bool cast_calibrated(Cast *c, Err *err) {
   int length = CALIB_LENGTH < c->f.shape.context ? CALIB_LENGTH : c->f.shape.context;
-  int *tokens = mem_alloc((size_t)CALIB_WINDOWS * (size_t)length, sizeof *tokens, err);
-  Session *s[CALIB_WINDOWS] = {0};
+  int windows = calib_windows(&c->f.shape), *tokens = mem_alloc((size_t)windows * (size_t)length, sizeof *tokens, err);
   EngineOptions options = {c->o->isa, c->o->threads};
-  c->report->calibration_tokens = CALIB_WINDOWS * length;
-  bool ok = tokens && calibration_text(&c->f, &c->base, c->o, tokens, CALIB_WINDOWS, length, &c->progress, err);
-  ok = ok && (c->engine = engine_new_empty(&c->base, &options, err)) != NULL;
-  for (int i = 0; ok && i < CALIB_WINDOWS; i++) ok = (s[i] = session_new(c->engine, length, err)) != NULL;
-  ok = ok && engine_walk(c->engine, s, CALIB_WINDOWS, tokens, length, at_stop, c, err);
-  for (int i = 0; i < CALIB_WINDOWS; i++) session_free(s[i]);
+  Walk *walk = NULL;
+  c->report->calibration_tokens = windows * length;
+  bool ok = tokens && calibrate(c, tokens, windows, length, err) && (c->engine = engine_new_empty(&c->base, &options, err)) &&
+            (walk = walk_new(c->engine, tokens, windows, length, err)) && walk_layers(c, walk, err);
+  walk_free(walk);
   mem_free(tokens);
   return ok;
 }
@@ -170,7 +153,9 @@ static char *provenance(const Cast *c, Err *err) {
   hex_of(c->model->hash, 32, hash);
   snprintf(name, sizeof name, "%.*s", STR_FMT(c->model->name));
   json_t *bits = json_object();
-  for (int k = 0; k < MAT_KINDS; k++) json_object_set_new(bits, mat_name[k], json_integer(c->o->bits[k]));
+  if (c->o->budget > 0) json_object_set_new(bits, "budget", json_real(c->o->budget));
+  for (int k = 0; k < MAT_KINDS; k++)
+    if (c->o->bits[k]) json_object_set_new(bits, mat_name[k], json_integer(c->o->bits[k]));
   json_t *root = json_pack(
       "{s:{s:s, s:s%, s:s%, s:s%}, s:{s:o, s:s, s:I}, s:i, s:{s:i, s:I}}", "source", "sha256", hash, "arch", c->model->arch.s,
       c->model->arch.n, "name", c->model->name.s, c->model->name.n, "license", c->model->license.s, c->model->license.n, "cast",
@@ -187,6 +172,9 @@ static char *provenance(const Cast *c, Err *err) {
 static bool run(Cast *c, const char *path, Err *err) {
   if (!folding_new(&c->f, c->model, c->o->seed, c->pool, err) || !make_rotary(c, err) || !make_embedding(c, err)) return false;
   c->base = (Chip){.shape = c->f.shape, .embed = c->embed.m, .vocab = c->model->vocab, .rotary_high = c->rotary_high, .rotary_low = c->rotary_low};
+  int matrices = c->f.shape.layers * MAT_PER_LAYER + 1;
+  if (!(c->bits = mem_alloc((size_t)matrices, sizeof *c->bits, err))) return false;
+  for (int i = 0; i < matrices; i++) c->bits[i] = c->o->bits[i == matrices - 1 ? MAT_HEAD : i % MAT_PER_LAYER];
   c->out = chip_writer_open(path, &c->f.shape, err);
   bool ok = c->out && chip_write_rotary(c->out, c->rotary_high, c->rotary_low, err) &&
             chip_write_vocab(c->out, &c->model->vocab, err) && (c->o->fast ? cast_fast(c, err) : cast_calibrated(c, err)) &&
@@ -212,6 +200,7 @@ bool cast_model(const Model *m, const char *path, const CastOptions *options, Ca
   chip_writer_abort(c.out);
   engine_free(c.engine);
   own_matrix_free(&c.embed);
+  mem_free(c.bits);
   mem_free(c.rotary_high);
   mem_free(c.rotary_low);
   folding_free(&c.f);

@@ -11,19 +11,24 @@
 #include "model/model.h"
 
 typedef struct {
-  int bits[MAT_KINDS]; /* 2 3 4 6 8; the embedding 6 or 8 */
+  double budget;       /* bits a weight, codes and scales, over all that is read for a token; 0: every kind has its width */
+  int bits[MAT_KINDS]; /* 2 3 4 6 8, the embedding 6 or 8; 0: the cast spends the budget by measured loss */
   bool fast;           /* round to nearest; no calibration */
   uint64_t seed;       /* of rotation and calibration text */
   int threads;         /* 0: one a CPU.  Neither threads nor isa change the result. */
   Isa isa;
 } CastOptions;
 
-/* `text`: "4", or "4,v=6,head=6": a width for all, then exceptions by kind.  Head and embedding default to 6, or 8 with 8. */
+/* `text`: "4.25", a budget; "4.25,v=6,head=6", with widths by kind fixed; "all=4,v=6", widths only.  The embedding, of which
+ * a token reads one row, has 6 bits, or 8 with budgets from 6 on. */
+#define CAST_DEFAULT_BITS "4.5"
+#define CAST_FAST_BITS "all=4,head=6" /* without calibration nothing is measured that a budget could be spent by */
 bool cast_parse_bits(CastOptions *o, const char *text, Err *err);
 
 typedef struct {
   char hash[65];
   int calibration_tokens;
+  double expected_loss; /* nats a token, from the measured losses of the matrices; 0 where none were measured */
   uint64_t saturated; /* residual values that met their limit on calibration text: should be 0 */
   double seconds;
 } CastReport;

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { NB = 64, CHUNK = 1024, STEP = 64 };
+enum { NB = 64, CHUNK = 512, STEP = 128 };
 
 const CastKernels *cast_kernels(Isa isa) {
   static const CastKernels scalar = {round_rows_scalar, add_product_scalar, add_outer_scalar};
@@ -26,34 +26,35 @@ const CastKernels *cast_kernels(Isa isa) {
 typedef struct {
   const CastKernels *k;
   double *h;
-  int n, from, to; /* tokens [from, to) */
+  int n, panels, from, to; /* tokens [from, to) */
   const EngineStop *at;
-  float *x; /* (CHUNK, n) */
+  float *x; /* (panels, CHUNK, PANEL): contiguous for the product, zeros behind column n */
   Pool *pool;
 } HessianJob;
 
 static void hessian_run(void *arg, int t, int threads) {
   const HessianJob *j = arg;
-  size_t n = (size_t)j->n;
   Span tokens = span_of(j->to - j->from, 1, t, threads);
   for (int i = tokens.from; i < tokens.to; i++) {
     const int8_t *a = j->at->a + (size_t)(j->from + i) * j->at->stride;
     float s = (float)input_scale(j->at->scale[j->from + i]);
-    for (size_t c = 0; c < n; c++) j->x[(size_t)i * n + c] = (float)a[c] * s;
+    for (int c = 0; c < j->n; c++) j->x[((size_t)(c / PANEL) * CHUNK + (size_t)i) * PANEL + (size_t)(c % PANEL)] = (float)a[c] * s;
   }
   pool_barrier(j->pool);
-  for (int b = t; b * NB < j->n; b += threads) {
-    int i = b * NB, rows = j->n - i < NB ? j->n - i : NB;
-    for (int s = 0; s < j->to - j->from; s += STEP) {
-      int count = j->to - j->from - s < STEP ? j->to - j->from - s : STEP;
-      const float *x = j->x + (size_t)s * n + (size_t)i;
-      j->k->add_outer(j->h + (size_t)i * n + (size_t)i, n, x, x, n, rows, j->n - i, count);
-    }
-  }
+  for (int p = t; p < j->panels; p += threads)
+    for (int q = p; q < j->panels; q++)
+      for (int s = 0; s < j->to - j->from; s += STEP) {
+        int count = j->to - j->from - s < STEP ? j->to - j->from - s : STEP, row = p * PANEL, col = q * PANEL;
+        const float *x = j->x + ((size_t)p * CHUNK + (size_t)s) * PANEL, *y = j->x + ((size_t)q * CHUNK + (size_t)s) * PANEL;
+        j->k->add_outer(j->h + (size_t)row * (size_t)j->n + (size_t)col, (size_t)j->n, x, y, j->n - row < PANEL ? j->n - row : PANEL,
+                        j->n - col < PANEL ? j->n - col : PANEL, count);
+      }
 }
 
-bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
-  HessianJob j = {cast_kernels(isa), h, n, 0, 0, at, mem_alloc(CHUNK, (size_t)n * sizeof(float), err), pool};
+/* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
+static bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
+  int panels = (n + PANEL - 1) / PANEL;
+  HessianJob j = {cast_kernels(isa), h, n, panels, 0, 0, at, mem_alloc(CHUNK, (size_t)panels * PANEL * sizeof(float), err), pool};
   if (!j.x) return false;
   for (; j.from < at->tokens; j.from += CHUNK) {
     j.to = at->tokens - j.from < CHUNK ? at->tokens : j.from + CHUNK;
@@ -200,4 +201,15 @@ void factor_free(Factor *f) {
   mem_free(f->u);
   mem_free(f->diagonal);
   *f = (Factor){0};
+}
+
+int matrices_at(MatKind first) { return first == MAT_Q ? 3 : first == MAT_GATE ? 2 : 1; }
+
+bool factor_at(Factor *f, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
+  static const double DAMPING = 0.01; /* of the mean of H's diagonal; GPTQ's value */
+  size_t n = (size_t)at->cols;
+  double *h = mem_alloc(n * n, sizeof *h, err);
+  bool ok = h && hessian_add(h, at->cols, at, pool, isa, err) && factor_new(f, h, at->cols, DAMPING, pool, isa, err);
+  mem_free(h);
+  return ok;
 }

@@ -6,7 +6,7 @@
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
 
-enum { PR = 4, PC = 16, OR = 4, OC = 32 };
+enum { PR = 4, PC = 16, OR = 8 };
 
 void JOIN(add_product, ISA)(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n, int k,
                             double sign) {
@@ -28,21 +28,14 @@ void JOIN(add_product, ISA)(double *c, size_t ldc, const double *a, size_t lda, 
     }
 }
 
-void JOIN(add_outer, ISA)(double *c, size_t ldc, const float *x, const float *y, size_t stride, int m, int n, int t) {
-  for (int i = 0; i < m; i += OR)
-    for (int j = 0; j < n; j += OC) {
-      int rows = m - i < OR ? m - i : OR, cols = n - j < OC ? n - j : OC;
-      float acc[OR][OC] = {{0}};
-      if (rows == OR && cols == OC) {
-        for (int s = 0; s < t; s++)
-          for (int r = 0; r < OR; r++)
-            for (int q = 0; q < OC; q++) acc[r][q] += x[(size_t)s * stride + (size_t)(i + r)] * y[(size_t)s * stride + (size_t)(j + q)];
-      } else {
-        for (int s = 0; s < t; s++)
-          for (int r = 0; r < rows; r++)
-            for (int q = 0; q < cols; q++) acc[r][q] += x[(size_t)s * stride + (size_t)(i + r)] * y[(size_t)s * stride + (size_t)(j + q)];
-      }
-      for (int r = 0; r < rows; r++)
-        for (int q = 0; q < cols; q++) c[(size_t)(i + r) * ldc + (size_t)(j + q)] += (double)acc[r][q];
-    }
+/* A panel is PANEL columns of a chunk of tokens, token by token. */
+void JOIN(add_outer, ISA)(double *c, size_t ldc, const float *restrict x, const float *restrict y, int m, int n, int t) {
+  for (int i = 0; i < m; i += OR) {
+    float acc[OR][PANEL] = {{0}};
+    for (int s = 0; s < t; s++)
+      for (int r = 0; r < OR; r++)
+        for (int q = 0; q < PANEL; q++) acc[r][q] += x[s * PANEL + i + r] * y[s * PANEL + q];
+    for (int r = 0; r < OR && i + r < m; r++)
+      for (int q = 0; q < n; q++) c[(size_t)(i + r) * ldc + (size_t)q] += (double)acc[r][q];
+  }
 }

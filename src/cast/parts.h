@@ -57,13 +57,32 @@ void factor_free(Factor *f);
 bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa, Err *err);
 bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err);
 
+/* The factor of the inputs at a stop, and how many matrices read that input. */
+bool factor_at(Factor *f, const EngineStop *at, Pool *pool, Isa isa, Err *err);
+int matrices_at(MatKind first);
+
 /* ---- calibration ---- */
-enum { CALIB_WINDOWS = 36, CALIB_LENGTH = 256 };
-/* Text sampled from the model itself through a draft of 8-bit weights: tokens (windows, length). */
-bool calibration_text(const Folding *f, const Chip *base, const CastOptions *o, int *tokens, int windows, int length,
-                      Progress *progress, Err *err);
-/* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
-bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err);
+enum { CALIB_LENGTH = 256, MEASURE_WINDOWS = 24 };
+/* Windows of calibration text: 24 tokens for each input of the widest matrix, within 36 to 144 windows. */
+int calib_windows(const ChipShape *s);
+/* The draft: an engine with all matrices of draft_bits, rounded to nearest.  base: shape, tables, embedding. */
+int draft_bits(const Folding *f);
+Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Progress *progress, Err *err);
+/* Text that the draft writes: tokens (windows, length). */
+bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *tokens, int windows, int length, Progress *progress, Err *err);
+
+/* ---- bits ----
+ * Matrices are numbered layer by layer in the order of MatKind, the head last. */
+/* loss (matrices) <- nats a token that a matrix costs for a squared error as large as the matrix itself: times
+ * book_distortion, what it costs at those bits.  Leaves the draft as it was. */
+bool measure_losses(const Folding *f, Engine *draft, const CastOptions *o, const int *tokens, int windows, int length, double *loss,
+                    Progress *progress, Err *err);
+/* Mean squared error of a width's book on normal values, groups of 64 with their best scale, over their variance; measured
+ * on 230,000 values. */
+double book_distortion(int bits);
+/* bits (matrices) <- the widths of least expected loss within o->budget bits a weight, o->bits where they are set.  Returns the
+ * expected loss in nats a token. */
+double allocate_bits(const ChipShape *s, const CastOptions *o, const double *loss, int *bits);
 
 /* ---- kernels, compiled once for each instruction set from cast/linear_isa.c and cast/round_isa.c ---- */
 typedef struct {
@@ -83,18 +102,20 @@ typedef struct {
   float *w;               /* (groups * 64, ROUND_LANES) weights of the rows; destroyed */
   float *error;           /* (64, ROUND_LANES) scratch */
   float unit[16];         /* row scale as a float */
+  float loss[16];         /* out: squared error of the outputs, in units of the factor */
   uint8_t *scale;         /* (groups, ROUND_LANES) */
   uint8_t *code;          /* (groups * 64, ROUND_LANES) */
 } RoundJob;
-enum { ROUND_LANES = 16 };
+enum { ROUND_LANES = 16, PANEL = 32 };
 
 #define DECLARE_CAST(isa)                                                                                                  \
   void round_rows_##isa(RoundJob *j);                                                                                      \
   /* c (m rows of stride ldc, n) += sign * a (m, k of stride lda) b (k, n of stride ldb) */                                \
   void add_product_##isa(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n,    \
                          int k, double sign);                                                                              \
-  /* c (m, n) += x^T y over t tokens: x, y (t, stride); sums of a call are float, c is double */                           \
-  void add_outer_##isa(double *c, size_t ldc, const float *x, const float *y, size_t stride, int m, int n, int t);
+  /* c (m, n) += x^T y over t tokens: x (t, ldx), y (t, ldy); sums of a call are float, c is double */                           \
+  /* c (m, n) += x^T y over t tokens: x, y (t, PANEL), m and n at most PANEL; sums of a call are float, c is double */      \
+  void add_outer_##isa(double *c, size_t ldc, const float *x, const float *y, int m, int n, int t);
 DECLARE_CAST(scalar)
 DECLARE_CAST(avx2)
 DECLARE_CAST(avx512)
@@ -102,7 +123,7 @@ DECLARE_CAST(avx512)
 typedef struct {
   void (*round_rows)(RoundJob *j);
   void (*add_product)(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n, int k, double sign);
-  void (*add_outer)(double *c, size_t ldc, const float *x, const float *y, size_t stride, int m, int n, int t);
+  void (*add_outer)(double *c, size_t ldc, const float *x, const float *y, int m, int n, int t);
 } CastKernels;
 const CastKernels *cast_kernels(Isa isa);
 

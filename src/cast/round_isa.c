@@ -7,6 +7,7 @@
 #include "cast/parts.h"
 
 #include <math.h>
+#include <string.h>
 
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
@@ -35,36 +36,47 @@ static inline void nearest(const Book *b, const float *restrict y, float *restri
   }
 }
 
-static void pick_scales(const RoundJob *j, int g, float *restrict best) {
-  float big[N], best_error[N], reach = fmaxf(-j->book->level[0], j->book->level[j->book->levels - 1]);
-  for (int i = 0; i < N; i++) big[i] = 0, best[i] = 1, best_error[i] = INFINITY;
+/* The corner of U that belongs to a group, row by row: tri[k][later] = U[k][later]. */
+typedef float Corner[GROUP][GROUP];
+
+/* Rounds group g with the scales s, feeding errors back within the group; loss <- sum of (error / U[k][k])^2, which is what
+ * the group adds to the squared error of the outputs once the feedback has done its best.  `keep`: the codes and errors are
+ * the result. */
+static void run_group(const RoundJob *j, int g, Corner *corner, const float *restrict s, bool keep, float *restrict loss) {
+  float unit[N], inverse[N], y[N], q[N], e[N], x[GROUP][N];
+  int code[N], first = g * GROUP, n = j->cols - first < GROUP ? j->cols - first : GROUP;
+  memcpy(x, j->w + (size_t)first * N, sizeof x);
+  for (int i = 0; i < N; i++) unit[i] = s[i] * j->unit[i], inverse[i] = 1 / unit[i], loss[i] = 0;
+  for (int k = 0; k < n; k++) {
+    for (int i = 0; i < N; i++) y[i] = x[k][i] * inverse[i];
+    nearest(j->book, y, q, code);
+    float inverse_u = j->u ? 1 / (*corner)[k][k] : 1;
+    for (int i = 0; i < N; i++) e[i] = (x[k][i] - q[i] * unit[i]) * inverse_u, loss[i] += e[i] * e[i];
+    for (int later = k + 1; j->u && later < n; later++)
+      for (int i = 0; i < N; i++) x[later][i] -= e[i] * (*corner)[k][later];
+    if (!keep) continue;
+    for (int i = 0; i < N; i++) j->code[(size_t)(first + k) * N + (size_t)i] = (uint8_t)code[i], j->error[k * N + i] = e[i];
+  }
+}
+
+static void pick_scales(const RoundJob *j, int g, Corner *corner, float *restrict best) {
+  float big[N], best_loss[N], reach = fmaxf(-j->book->level[0], j->book->level[j->book->levels - 1]);
+  for (int i = 0; i < N; i++) big[i] = 0, best[i] = 1, best_loss[i] = INFINITY;
   const float *w = j->w + (size_t)g * GROUP * N;
   for (int k = 0; k < GROUP; k++)
     for (int i = 0; i < N; i++) big[i] = fabsf(w[k * N + i]) > big[i] ? fabsf(w[k * N + i]) : big[i];
   for (int c = 0; c < j->candidates; c++) {
     float share = j->candidates > 1 ? j->lowest + (1.05f - j->lowest) * (float)c / (float)(j->candidates - 1) : 1;
-    float s[N], unit[N], inverse[N], error[N], y[N], q[N];
-    int code[N];
+    float s[N], loss[N];
     for (int i = 0; i < N; i++) {
       float x = big[i] * share / (j->unit[i] * reach);
       x = x < 1 ? 1 : x > (float)j->max_scale ? (float)j->max_scale : x;
       s[i] = (float)(int)(x + 0.5f);
-      unit[i] = s[i] * j->unit[i];
-      inverse[i] = 1 / unit[i];
-      error[i] = 0;
     }
-    for (int k = 0; k < GROUP && g * GROUP + k < j->cols; k++) {
-      float weight = j->diagonal ? j->diagonal[g * GROUP + k] : 1;
-      for (int i = 0; i < N; i++) y[i] = w[k * N + i] * inverse[i];
-      nearest(j->book, y, q, code);
-      for (int i = 0; i < N; i++) {
-        float d = w[k * N + i] - q[i] * unit[i];
-        error[i] += d * d * weight;
-      }
-    }
+    run_group(j, g, corner, s, false, loss);
     for (int i = 0; i < N; i++) {
-      best[i] = error[i] < best_error[i] ? s[i] : best[i];
-      best_error[i] = error[i] < best_error[i] ? error[i] : best_error[i];
+      best[i] = loss[i] < best_loss[i] ? s[i] : best[i];
+      best_loss[i] = loss[i] < best_loss[i] ? loss[i] : best_loss[i];
     }
   }
 }
@@ -83,33 +95,19 @@ static void feed_back(const RoundJob *j, int g) {
   }
 }
 
-static void round_group(const RoundJob *j, int g) {
-  float s[N], unit[N], inverse[N], y[N], q[N];
-  int code[N], first = g * GROUP, n = j->cols - first < GROUP ? j->cols - first : GROUP;
-  pick_scales(j, g, s);
-  for (int i = 0; i < N; i++) {
-    unit[i] = s[i] * j->unit[i];
-    inverse[i] = 1 / unit[i];
-    j->scale[g * N + i] = (uint8_t)s[i];
-  }
-  for (int k = 0; k < n; k++) {
-    float *restrict w = j->w + (size_t)(first + k) * N;
-    for (int i = 0; i < N; i++) y[i] = w[i] * inverse[i];
-    nearest(j->book, y, q, code);
-    for (int i = 0; i < N; i++) j->code[(size_t)(first + k) * N + (size_t)i] = (uint8_t)code[i];
-    if (!j->u) continue;
-    float *restrict e = j->error + (size_t)k * N;
-    float inverse_u = 1 / j->u[(size_t)(first + k) * (size_t)j->cols + (size_t)(first + k)];
-    for (int i = 0; i < N; i++) e[i] = (w[i] - q[i] * unit[i]) * inverse_u;
-    for (int later = k + 1; later < n; later++) {
-      float u = j->u[(size_t)(first + later) * (size_t)j->cols + (size_t)(first + k)];
-      float *restrict x = j->w + (size_t)(first + later) * N;
-      for (int i = 0; i < N; i++) x[i] -= e[i] * u;
-    }
-  }
+static void round_group(RoundJob *j, int g) {
+  int first = g * GROUP, n = j->cols - first < GROUP ? j->cols - first : GROUP;
+  float s[N], loss[N];
+  Corner corner;
+  for (int k = 0; j->u && k < n; k++)
+    for (int later = k; later < n; later++) corner[k][later] = j->u[(size_t)(first + later) * (size_t)j->cols + (size_t)(first + k)];
+  pick_scales(j, g, &corner, s);
+  run_group(j, g, &corner, s, true, loss);
+  for (int i = 0; i < N; i++) j->scale[g * N + i] = (uint8_t)s[i], j->loss[i] += loss[i];
   if (j->u && n == GROUP) feed_back(j, g);
 }
 
 void JOIN(round_rows, ISA)(RoundJob *j) {
+  for (int i = 0; i < N; i++) j->loss[i] = 0;
   for (int g = 0; g < j->groups; g++) round_group(j, g);
 }

@@ -102,4 +102,14 @@ bool generate(const Runner *r, Session *s, const int *prompt, size_t n, int most
 void write_stdout(void *arg, const char *s, size_t n);
 void print_speed(const Generation *g);
 
+/* ---- eval ---- */
+typedef struct {
+  double top, log_sum; /* log p(i) = value(i) - top - log_sum */
+  int best;
+} Softmax;
+/* Of n logits: f32, or s32 with 16 fraction bits. */
+Softmax softmax_of(const void *row, bool is_float, int n);
+/* Scores the tasks of a JSONL file (src/cmd/tasks.c says which), the first `most` of them (0: all), and prints. */
+bool eval_tasks(const Runner *r, const char *path, int most, bool json, Err *err);
+
 #endif

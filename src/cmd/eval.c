@@ -22,16 +22,11 @@ typedef struct {
   size_t scored;
 } Score;
 
-typedef struct {
-  double top, log_sum;
-  int best;
-} Softmax;
-
 static double value(const void *row, bool is_float, int i) {
   return is_float ? (double)((const float *)row)[i] : ((const int32_t *)row)[i] / 65536.0;
 }
 
-static Softmax softmax_of(const void *row, bool is_float, int n) {
+Softmax softmax_of(const void *row, bool is_float, int n) {
   Softmax s = {-INFINITY, 0, 0};
   for (int i = 0; i < n; i++)
     if (value(row, is_float, i) > s.top) s.top = value(row, is_float, i), s.best = i;
@@ -144,7 +139,7 @@ static void report(Score *s, const Chip *chip, bool json) {
 }
 
 typedef struct {
-  const char *text, *ref;
+  const char *text, *ref, *tasks;
   int ctx, chunks, from;
   bool json, model_only;
   MachineOptions machine;
@@ -195,28 +190,40 @@ static bool evaluate(const char *path, const EvalOptions *o, Err *err) {
   return ok;
 }
 
+static bool run_tasks(const char *path, const EvalOptions *o, Err *err) {
+  Runner r = {0};
+  bool ok = runner_open(&r, path, &o->machine, err) && eval_tasks(&r, o->tasks, o->chunks, o->json, err);
+  runner_close(&r);
+  return ok;
+}
+
 int cmd_eval(int argc, char **argv) {
   const char *path;
   EvalOptions o = {.ctx = 512, .from = -1};
   const Option option[] = {
       {"text", 'f', OPT_TEXT, &o.text, "FILE", "text to score (required)"},
+      {"tasks", 0, OPT_TEXT, &o.tasks, "FILE", "multiple choice instead, one JSON object a line: ARC, HellaSwag, LAMBADA"},
       {"ref", 0, OPT_TEXT, &o.ref, "MODEL", "the source model: adds divergence and agreement"},
       {"model-only", 0, OPT_FLAG, &o.model_only, "", "score a model file in float instead of a chip"},
       {"ctx", 'c', OPT_INT, &o.ctx, "N", "tokens of a window (default 512)"},
-      {"chunks", 0, OPT_INT, &o.chunks, "N", "only the first N windows"},
+      {"chunks", 0, OPT_INT, &o.chunks, "N", "only the first N windows, or tasks"},
       {"score-from", 0, OPT_INT, &o.from, "N", "first position of a window that counts (default: half of it)"},
       {"json", 0, OPT_FLAG, &o.json, "", "print JSON"},
       MACHINE_OPTIONS(o.machine),
   };
-  const Usage usage = {"eval", "burin eval X.chip --text FILE [--ref MODEL] [options]",
+  const Usage usage = {"eval", "burin eval X.chip --text FILE [--ref MODEL] [options], or burin eval X.chip --tasks FILE.jsonl",
                        "Measures perplexity, and the distance between a chip and its source model.", option,
                        sizeof option / sizeof *option, 1};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
-  if (!o.text || o.ctx < 4) {
-    fprintf(stderr, "burin eval: %s\nusage: %s\n", o.text ? "--ctx: expected 4 or more" : "--text FILE is missing", usage.usage);
+  if (!o.text == !o.tasks || o.ctx < 4 || (o.tasks && (o.ref || o.model_only))) {
+    const char *what = o.ctx < 4             ? "--ctx: expected 4 or more"
+                       : !o.text == !o.tasks ? "one of --text FILE and --tasks FILE is needed"
+                                             : "--tasks scores a chip: without --ref and --model-only";
+    fprintf(stderr, "burin eval: %s\nusage: %s\n", what, usage.usage);
     return STATUS_USAGE;
   }
   Err err = {0};
+  if (o.tasks) return run_tasks(path, &o, &err) ? STATUS_DONE : fail("eval", &err);
   return evaluate(path, &o, &err) ? STATUS_DONE : fail("eval", &err);
 }

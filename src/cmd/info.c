@@ -90,10 +90,18 @@ static bool info_model(const char *path, bool json, Err *err) {
 
 /* ---- chips ---- */
 
+/* Of the codes of one kind, on average over the layers. */
+static double kind_bits(const Chip *c, int kind) {
+  if (kind >= MAT_PER_LAYER) return kind == MAT_HEAD ? c->head.bits : c->embed.bits;
+  double sum = 0;
+  for (int l = 0; l < c->shape.layers; l++) sum += c->layer[l][kind].bits;
+  return sum / c->shape.layers;
+}
+
 static json_t *bits_json(const Chip *c) {
   json_t *o = json_object();
   for (int k = 0; k < MAT_KINDS; k++)
-    json_object_set_new(o, mat_name[k], json_integer(k == MAT_HEAD ? c->head.bits : k == MAT_EMBED ? c->embed.bits : c->layer[0][k].bits));
+    json_object_set_new(o, mat_name[k], json_real(kind_bits(c, k)));
   return o;
 }
 
@@ -124,7 +132,7 @@ static bool info_chip(const char *path, bool json, Err *err) {
              (double)chip_bytes_per_token(&chip) / 1e6);
       printf("bits            ");
       for (int k = 0; k < MAT_KINDS; k++)
-        printf(" %s %d", mat_name[k], k == MAT_HEAD ? chip.head.bits : k == MAT_EMBED ? chip.embed.bits : chip.layer[0][k].bits);
+        printf(" %s %.3g", mat_name[k], kind_bits(&chip, k));
       printf("\nfile             %.1f MB\nprovenance       %.*s\n", (double)chip.bytes / 1e6, (int)chip.provenance.n, chip.provenance.s);
     }
     json_decref(p);

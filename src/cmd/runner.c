@@ -22,13 +22,13 @@ static bool cast_into_cache(const char *path, char *cached, size_t n, Err *err) 
   char dir[3000], hash[65];
   CastOptions o = {.isa = isa_best(), .seed = 1};
   CastReport report;
-  if (!cast_parse_bits(&o, "4", err) || !model_open(&m, path, err)) return false;
+  if (!cast_parse_bits(&o, CAST_DEFAULT_BITS, err) || !model_open(&m, path, err)) return false;
   bool ok = cache_dir(dir, sizeof dir, err) && model_hash(&m, err);
   if (ok) {
     hex_of(m.hash, 32, hash);
-    snprintf(cached, n, "%s/%.16s-4bit-burin-%s-a%d-f%d.chip", dir, hash, BURIN_VERSION, CHIP_ARITHMETIC, CHIP_FORMAT);
+    snprintf(cached, n, "%s/%.16s-" CAST_DEFAULT_BITS "bit-burin-%s-a%d-f%d.chip", dir, hash, BURIN_VERSION, CHIP_ARITHMETIC, CHIP_FORMAT);
     if (access(cached, R_OK) != 0) {
-      fprintf(stderr, "casting %s at 4 bits into %s\n", path, cached);
+      fprintf(stderr, "casting %s at " CAST_DEFAULT_BITS " bits into %s\n", path, cached);
       ok = cast_model(&m, cached, &o, &report, err);
     }
   }

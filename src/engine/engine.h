@@ -52,8 +52,9 @@ bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed,
 enum { PENALTY_WINDOW = 64 };
 int session_sample(Session *s, const uint8_t *banned);
 
-/* ---- the cast's door: runs the layers over a batch with a stop before every matrix -------------------------------
- * At each stop the hook sees the quantised input of the matrices that come next (all tokens) and may install them.
+/* ---- the cast's door: runs the layers over many windows with a stop before every matrix ---------------------------
+ * At each stop the caller sees the quantised input of the matrices that come next (all tokens) and installs them before
+ * it goes on.
  */
 typedef struct {
   int layer;        /* chip's layers for the head */
@@ -71,14 +72,18 @@ static inline double input_scale(Scale x) {
   for (int e = x.E; e < 0; e++) v /= 2;
   return v;
 }
-typedef bool EngineHook(void *arg, const EngineStop *stop, Err *err);
 
 /* An engine without matrices: they are installed as they are made. `shape` supplies tables, embedding and shape. */
 Engine *engine_new_empty(const Chip *shape, const EngineOptions *options, Err *err);
 bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err); /* replaces; the matrix may go then */
 void engine_uninstall(Engine *e, int layer, MatKind kind);
-/* All sessions must be empty; tokens (n, length).  Ends before the head unless the hook installs one. */
-bool engine_walk(Engine *e, Session *const *s, int n, const int *tokens, int length, EngineHook *hook, void *arg, Err *err);
+typedef struct Walk Walk;
+/* tokens (windows, length) must outlive the walk.  Memory: (dim 4 + widest) bytes a token, and buffers for some windows. */
+Walk *walk_new(Engine *e, const int *tokens, int windows, int length, Err *err);
+void walk_free(Walk *w);
+/* On to the next stop: MAT_Q, MAT_O, MAT_GATE, MAT_DOWN of every layer in turn, MAT_HEAD at the end.  What *at points to
+ * stays until the next call. */
+bool walk_next(Walk *w, EngineStop *at, Err *err);
 
 /* ---- this machine's read bandwidth, for `bench` ---- */
 double engine_read_bandwidth(Pool *pool, Err *err); /* bytes a second, all threads reading memory linearly */

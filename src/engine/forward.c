@@ -6,6 +6,7 @@
  */
 #include "engine/state.h"
 
+#include <assert.h>
 #include <string.h>
 
 typedef struct Batch {
@@ -319,7 +320,57 @@ bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err) {
   return true;
 }
 
-/* ---- the cast's walk: phase by phase, with the hook in between ---- */
+/* ---- the cast's walk: from stop to stop ----
+ *
+ * Only residual, quantised input and its scales live for all tokens; the other buffers and the KV cache of one layer are
+ * shared by pieces of whole windows, one piece after another.
+ */
+enum { PIECE_TOKENS = 2048 };
+
+struct Walk {
+  Engine *e;
+  int windows, length, piece; /* windows of a piece */
+  const int *token;           /* (windows, length) */
+  int stop;                   /* 4 a layer, then the head; -1 before the first */
+  int32_t *h;                 /* (tokens, dim) */
+  int8_t *a;                  /* (tokens, widest) */
+  Scale *x;                   /* (tokens) */
+  Session **session;          /* (piece) */
+  Row *row;                   /* (piece * length) */
+};
+
+Walk *walk_new(Engine *e, const int *tokens, int windows, int length, Err *err) {
+  Walk *w = mem_alloc(1, sizeof *w, err);
+  if (!w) return NULL;
+  int piece = PIECE_TOKENS / length > 1 ? PIECE_TOKENS / length : 1;
+  size_t n = (size_t)windows * (size_t)length;
+  *w = (Walk){.e = e, .windows = windows, .length = length, .piece = piece < windows ? piece : windows, .token = tokens, .stop = -1};
+  w->h = mem_alloc(n * (size_t)e->chip->shape.dim, sizeof *w->h, err);
+  w->a = mem_alloc(n, (size_t)e->widest, err);
+  w->x = mem_alloc(n, sizeof *w->x, err);
+  w->session = mem_alloc((size_t)w->piece, sizeof(Session *), err);
+  w->row = mem_alloc((size_t)w->piece * (size_t)length, sizeof *w->row, err);
+  bool ok = w->h && w->a && w->x && w->session && w->row;
+  for (int i = 0; ok && i < w->piece; i++) ok = (w->session[i] = session_new(e, length, err)) != NULL;
+  if (ok) return w;
+  walk_free(w);
+  return NULL;
+}
+
+void walk_free(Walk *w) {
+  if (!w) return;
+  for (int i = 0; w->session && i < w->piece; i++) session_free(w->session[i]);
+  void *all[] = {w->h, w->a, w->x, w->session, w->row};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
+  mem_free(w);
+}
+
+static void phase_flip(const Pass *p, int t, int threads) {
+  size_t width = (size_t)p->e->widest;
+  Span r = span_of(p->n, 1, t, threads);
+  if (!p->k->a_flip) return;
+  for (size_t i = width * (size_t)r.from; i < width * (size_t)r.to; i++) p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
+}
 
 typedef struct {
   const Pass *p;
@@ -331,51 +382,48 @@ static void run_single(void *arg, int t, int threads) {
   s->phase(s->p, t, threads);
 }
 
-static void phase_flip(const Pass *p, int t, int threads) {
-  size_t bytes = (size_t)p->n * (size_t)p->e->widest;
-  Span r = span_of(p->n, 1, t, threads);
-  if (!p->k->a_flip) return;
-  for (size_t i = bytes / (size_t)p->n * (size_t)r.from; i < bytes / (size_t)p->n * (size_t)r.to; i++)
-    p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
-}
+/* What runs from one stop to the next, the input of the next matrix being the last; the final norm is phase_attn_norm of
+ * the rows behind the last layer. */
+enum { STOPS = 4, MOST_PHASES = 6 };
+static Phase *const walk_phase[STOPS + 1][MOST_PHASES] = {
+    {phase_flip, phase_qkv, phase_rotate, phase_attention, phase_o_input},
+    {phase_flip, phase_o, phase_ffn_norm},
+    {phase_flip, phase_gate_up, phase_down_input},
+    {phase_flip, phase_down, phase_attn_norm},
+    {phase_embed, phase_attn_norm},
+};
 
-static void run_phase(const Pass *p, Phase *phase) {
-  Single s = {p, phase};
-  pool_run(p->e->pool, run_single, &s);
-}
-
-static bool stop(const Pass *p, int layer, MatKind first, int cols, EngineHook *hook, void *arg, Err *err) {
-  EngineStop at = {layer, first, p->n, cols, (size_t)p->e->widest, p->b->a, p->b->h, p->b->x};
-  if (!hook(arg, &at, err)) return false;
-  run_phase(p, phase_flip);
+static bool walk_piece(Walk *w, int first, int windows, Phase *const *phase, Err *err) {
+  Pass p;
+  int n = windows * w->length;
+  for (int i = 0; i < n; i++)
+    w->row[i] = (Row){w->session[i / w->length], w->token[first * w->length + i], i % w->length, false};
+  if (!prepare(&p, w->e, w->row, n, err)) return false;
+  size_t at = (size_t)first * (size_t)w->length;
+  Batch view = *w->e->batch;
+  view.h = w->h + at * (size_t)p.s->dim;
+  view.a = w->a + at * (size_t)w->e->widest;
+  view.x = w->x + at;
+  p.b = &view;
+  p.shared = true;
+  p.flip = false;
+  p.layer = w->stop < 0 ? 0 : w->stop / STOPS;
+  for (int i = 0; i < MOST_PHASES && phase[i]; i++) pool_run(w->e->pool, run_single, &(Single){&p, phase[i]});
+  mem_free(p.head_row);
   return true;
 }
 
-bool forward_walk(Engine *e, const Row *row, int n, EngineHook *hook, void *arg, Err *err) {
-  Pass p;
-  if (!prepare(&p, e, row, n, err)) return false;
-  p.shared = true;
-  p.flip = false;
-  const struct {
-    Phase *behind;
-    MatKind first;
-    int cols;
-  } stops[] = {{phase_attn_norm, MAT_Q, p.s->dim},
-               {phase_o_input, MAT_O, p.s->heads * p.s->head_dim},
-               {phase_ffn_norm, MAT_GATE, p.s->dim},
-               {phase_down_input, MAT_DOWN, p.s->ffn}};
-  run_phase(&p, phase_embed);
-  bool ok = true;
-  for (p.layer = 0; ok && p.layer < p.s->layers; p.layer++)
-    for (int i = 0; ok && i < PHASES; i++) {
-      run_phase(&p, layer_phase[i]);
-      for (int k = 0; ok && k < 4; k++)
-        if (layer_phase[i] == stops[k].behind) ok = stop(&p, p.layer, stops[k].first, stops[k].cols, hook, arg, err);
-    }
-  if (ok) {
-    run_phase(&p, phase_attn_norm); /* the final norm is the same operation on the same rows */
-    ok = stop(&p, p.s->layers, MAT_HEAD, p.s->dim, hook, arg, err);
-  }
-  mem_free(p.head_row);
-  return ok;
+bool walk_next(Walk *w, EngineStop *at, Err *err) {
+  static const MatKind first[STOPS] = {MAT_Q, MAT_O, MAT_GATE, MAT_DOWN};
+  const ChipShape *s = &w->e->chip->shape;
+  assert(w->stop < s->layers * STOPS);
+  Phase *const *phase = walk_phase[w->stop < 0 ? STOPS : w->stop % STOPS];
+  for (int i = 0; i < w->windows; i += w->piece)
+    if (!walk_piece(w, i, w->windows - i < w->piece ? w->windows - i : w->piece, phase, err)) return false;
+  w->stop++;
+  MatKind kind = w->stop == s->layers * STOPS ? MAT_HEAD : first[w->stop % STOPS];
+  int rows, cols;
+  chip_extent(s, kind, &rows, &cols);
+  *at = (EngineStop){w->stop / STOPS, kind, w->windows * w->length, cols, (size_t)w->e->widest, w->a, w->h, w->x};
+  return true;
 }

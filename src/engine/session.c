@@ -133,17 +133,3 @@ int session_sample(Session *s, const uint8_t *banned) {
       if (banned[i]) s->adjusted[i] = -INT32_MAX;
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
 }
-
-/* ---- the cast's walk ---- */
-
-bool engine_walk(Engine *e, Session *const *s, int n, const int *tokens, int length, EngineHook *hook, void *arg, Err *err) {
-  Row *row = mem_alloc((size_t)n * (size_t)length, sizeof *row, err);
-  bool ok = row != NULL;
-  for (int i = 0; ok && i < n; i++) {
-    ok = check_tokens(s[i], tokens + (size_t)i * (size_t)length, length, err);
-    for (int j = 0; j < length; j++) row[i * length + j] = (Row){s[i], tokens[i * length + j], j, false};
-  }
-  ok = ok && forward_walk(e, row, n * length, hook, arg, err);
-  mem_free(row);
-  return ok;
-}

@@ -51,7 +51,6 @@ typedef struct {
 /* One pass over `n` rows; logits of the rows that want them go to out, one after another (vocab apart).
  * All rows of one session are consecutive and in order of position. */
 bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err);
-bool forward_walk(Engine *e, const Row *row, int n, EngineHook *hook, void *arg, Err *err);
 void forward_free(struct Batch *b);
 
 /* Views into a session's cache. */
