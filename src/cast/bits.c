@@ -1,7 +1,6 @@
 /* cast/bits: how many bits each matrix gets. */
 #include "cast/parts.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -181,16 +181,13 @@ static bool run_factor(FactorJob *j) {
 
 bool factor_new(Factor *f, double *h, int n, double damping, Pool *pool, Isa isa, Err *err) {
   size_t size = (size_t)n;
-  *f = (Factor){n, mem_alloc(size * size, sizeof(float), err), mem_alloc(size, sizeof(float), err)};
+  *f = (Factor){n, mem_alloc(size * size, sizeof(float), err)};
   FactorJob j = {.k = cast_kernels(isa), .pool = pool, .h = h, .n = n, .panel = mem_alloc(NB, size * sizeof(double), err), .u = f->u};
-  bool ok = f->u && f->diagonal && j.panel;
+  bool ok = f->u && j.panel;
   double mean = 0;
   for (size_t i = 0; ok && i < size; i++) mean += h[i * size + i] / n;
   if (ok && !(mean > 0)) mean = 1; /* no input ever: any rounding is as good */
-  for (size_t i = 0; ok && i < size; i++) {
-    f->diagonal[i] = (float)(h[i * size + i] / mean) + 1e-6f;
-    h[i * size + i] += damping * mean;
-  }
+  for (size_t i = 0; ok && i < size; i++) h[i * size + i] += damping * mean;
   if (ok && !run_factor(&j)) ok = err_set(err, "calibration: the Hessian of %d inputs is not positive definite", n);
   mem_free(j.panel);
   if (!ok) factor_free(f);
@@ -199,7 +196,6 @@ bool factor_new(Factor *f, double *h, int n, double damping, Pool *pool, Isa isa
 
 void factor_free(Factor *f) {
   mem_free(f->u);
-  mem_free(f->diagonal);
   *f = (Factor){0};
 }
 

@@ -77,7 +77,7 @@ static bool install(Probe *m, int layer, MatKind kind, int bits, float *w, const
 }
 
 /* Any change, however small, draws all roundings of activations behind it anew.  That adds a loss which is not the
- * matrix's own; it depends on the layer only, and is measured by a change that is next to nothing: 8 bits with feedback. */
+ * matrix's own; it depends on the layer only, and is measured by a change that is next to nothing: the draft's width with feedback. */
 static bool probe_matrix(Probe *m, int layer, MatKind kind, const Factor *factor, double *noise, double *loss, Err *err) {
   int rows, cols, draft = draft_bits(m->f);
   chip_extent(&m->f->shape, kind, &rows, &cols);

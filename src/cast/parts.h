@@ -42,11 +42,10 @@ typedef struct {
 bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Err *err);
 void own_matrix_free(OwnMatrix *o);
 
-/* The inverse root of a Hessian, as GPTQ uses it: u (n, n), u[j][k] for k <= j is U[k][j] of H^-1 = U^T U; and H's diagonal,
- * mean 1. */
+/* The inverse root of a Hessian, as GPTQ uses it: u (n, n), u[j][k] for k <= j is U[k][j] of H^-1 = U^T U. */
 typedef struct {
   int n;
-  float *u, *diagonal;
+  float *u;
 } Factor;
 
 /* h (n, n) symmetric, upper triangle given; destroyed. */
@@ -97,12 +96,10 @@ typedef struct {
   const Book *book;
   int max_scale, candidates;
   float lowest;           /* smallest candidate, as a share of the range that fits the largest weight */
-  const float *diagonal;  /* (cols) weight of a column's error, or NULL: 1 */
   const float *u;         /* Factor.u or NULL */
   float *w;               /* (groups * 64, ROUND_LANES) weights of the rows; destroyed */
   float *error;           /* (64, ROUND_LANES) scratch */
   float unit[16];         /* row scale as a float */
-  float loss[16];         /* out: squared error of the outputs, in units of the factor */
   uint8_t *scale;         /* (groups, ROUND_LANES) */
   uint8_t *code;          /* (groups * 64, ROUND_LANES) */
 } RoundJob;
@@ -113,7 +110,6 @@ enum { ROUND_LANES = 16, PANEL = 32 };
   /* c (m rows of stride ldc, n) += sign * a (m, k of stride lda) b (k, n of stride ldb) */                                \
   void add_product_##isa(double *c, size_t ldc, const double *a, size_t lda, const double *b, size_t ldb, int m, int n,    \
                          int k, double sign);                                                                              \
-  /* c (m, n) += x^T y over t tokens: x (t, ldx), y (t, ldy); sums of a call are float, c is double */                           \
   /* c (m, n) += x^T y over t tokens: x, y (t, PANEL), m and n at most PANEL; sums of a call are float, c is double */      \
   void add_outer_##isa(double *c, size_t ldc, const float *x, const float *y, int m, int n, int t);
 DECLARE_CAST(scalar)

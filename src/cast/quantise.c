@@ -158,7 +158,7 @@ static bool round_job_new(RoundJob *j, const QuantiseJob *q, Err *err) {
   size_t cols = (size_t)m->groups * GROUP;
   *j = (RoundJob){.cols = m->cols, .groups = m->groups, .book = &q->book, .max_scale = matrix_max_group_scale(m->bits),
                   .candidates = m->bits <= 4 ? 16 : 8, .lowest = lowest[m->bits],
-                  .diagonal = q->factor ? q->factor->diagonal : NULL, .u = q->factor ? q->factor->u : NULL};
+                  .u = q->factor ? q->factor->u : NULL};
   j->w = mem_alloc(cols * ROUND_LANES, sizeof *j->w, err);
   j->error = mem_alloc(GROUP * ROUND_LANES, sizeof *j->error, err);
   j->scale = mem_alloc((size_t)m->groups * ROUND_LANES, 1, err);

@@ -95,7 +95,7 @@ static void feed_back(const RoundJob *j, int g) {
   }
 }
 
-static void round_group(RoundJob *j, int g) {
+static void round_group(const RoundJob *j, int g) {
   int first = g * GROUP, n = j->cols - first < GROUP ? j->cols - first : GROUP;
   float s[N], loss[N];
   Corner corner;
@@ -103,11 +103,10 @@ static void round_group(RoundJob *j, int g) {
     for (int later = k; later < n; later++) corner[k][later] = j->u[(size_t)(first + later) * (size_t)j->cols + (size_t)(first + k)];
   pick_scales(j, g, &corner, s);
   run_group(j, g, &corner, s, true, loss);
-  for (int i = 0; i < N; i++) j->scale[g * N + i] = (uint8_t)s[i], j->loss[i] += loss[i];
+  for (int i = 0; i < N; i++) j->scale[g * N + i] = (uint8_t)s[i];
   if (j->u && n == GROUP) feed_back(j, g);
 }
 
 void JOIN(round_rows, ISA)(RoundJob *j) {
-  for (int i = 0; i < N; i++) j->loss[i] = 0;
   for (int g = 0; g < j->groups; g++) round_group(j, g);
 }

@@ -201,7 +201,7 @@ int cmd_eval(int argc, char **argv) {
   const char *path;
   EvalOptions o = {.ctx = 512, .from = -1};
   const Option option[] = {
-      {"text", 'f', OPT_TEXT, &o.text, "FILE", "text to score (required)"},
+      {"text", 'f', OPT_TEXT, &o.text, "FILE", "text to score"},
       {"tasks", 0, OPT_TEXT, &o.tasks, "FILE", "multiple choice instead, one JSON object a line: ARC, HellaSwag, LAMBADA"},
       {"ref", 0, OPT_TEXT, &o.ref, "MODEL", "the source model: adds divergence and agreement"},
       {"model-only", 0, OPT_FLAG, &o.model_only, "", "score a model file in float instead of a chip"},

@@ -6,7 +6,8 @@
  *   LAMBADA    {"text": T}: the last word is to be said, token by token as the likeliest
  *   plain      {"context": C, "choices": [...], "answer": N}
  * A choice is worth the sum of the log-probabilities of its tokens behind the context; accuracy is also given with sums over
- * the choice's bytes.  Prompts and counting as in EleutherAI's evaluation harness.
+ * the choice's bytes.  Counting and ARC's prompt as in EleutherAI's evaluation
+ * harness; a HellaSwag context is taken as it stands, without the activity's name in front of it.
  */
 #include "cmd/cmd.h"
 

@@ -331,7 +331,8 @@ struct Walk {
   Engine *e;
   int windows, length, piece; /* windows of a piece */
   const int *token;           /* (windows, length) */
-  int stop;                   /* 4 a layer, then the head; -1 before the first */
+  int stop;                   /* STOPS a layer, then the head; -1 before the first */
+  int phase;                  /* of the layer, that made the input; -1 before the first */
   int32_t *h;                 /* (tokens, dim) */
   int8_t *a;                  /* (tokens, widest) */
   Scale *x;                   /* (tokens) */
@@ -344,7 +345,7 @@ Walk *walk_new(Engine *e, const int *tokens, int windows, int length, Err *err) 
   if (!w) return NULL;
   int piece = PIECE_TOKENS / length > 1 ? PIECE_TOKENS / length : 1;
   size_t n = (size_t)windows * (size_t)length;
-  *w = (Walk){.e = e, .windows = windows, .length = length, .piece = piece < windows ? piece : windows, .token = tokens, .stop = -1};
+  *w = (Walk){.e = e, .windows = windows, .length = length, .piece = piece < windows ? piece : windows, .token = tokens, .stop = -1, .phase = -1};
   w->h = mem_alloc(n * (size_t)e->chip->shape.dim, sizeof *w->h, err);
   w->a = mem_alloc(n, (size_t)e->widest, err);
   w->x = mem_alloc(n, sizeof *w->x, err);
@@ -382,18 +383,22 @@ static void run_single(void *arg, int t, int threads) {
   s->phase(s->p, t, threads);
 }
 
-/* What runs from one stop to the next, the input of the next matrix being the last; the final norm is phase_attn_norm of
- * the rows behind the last layer. */
-enum { STOPS = 4, MOST_PHASES = 6 };
-static Phase *const walk_phase[STOPS + 1][MOST_PHASES] = {
-    {phase_flip, phase_qkv, phase_rotate, phase_attention, phase_o_input},
-    {phase_flip, phase_o, phase_ffn_norm},
-    {phase_flip, phase_gate_up, phase_down_input},
-    {phase_flip, phase_down, phase_attn_norm},
-    {phase_embed, phase_attn_norm},
-};
+static void run_phase(const Pass *p, Phase *phase) { pool_run(p->e->pool, run_single, &(Single){p, phase}); }
 
-static bool walk_piece(Walk *w, int first, int windows, Phase *const *phase, Err *err) {
+enum { STOPS = 4 }; /* in a layer: phases that make an input */
+
+/* From behind phase `from` of the layer (-1: from the tokens) to the next phase that makes an input, which is behind the last
+ * layer the final norm: the same operation on the same rows as phase_attn_norm.  Returns that phase. */
+static int run_to_stop(const Pass *p, int from) {
+  run_phase(p, from < 0 ? phase_embed : phase_flip);
+  do {
+    from = (from + 1) % PHASES;
+    run_phase(p, layer_phase[from]);
+  } while (!makes_input(layer_phase[from]));
+  return from;
+}
+
+static bool walk_piece(Walk *w, int first, int windows, int *phase, Err *err) {
   Pass p;
   int n = windows * w->length;
   for (int i = 0; i < n; i++)
@@ -408,7 +413,7 @@ static bool walk_piece(Walk *w, int first, int windows, Phase *const *phase, Err
   p.shared = true;
   p.flip = false;
   p.layer = w->stop < 0 ? 0 : w->stop / STOPS;
-  for (int i = 0; i < MOST_PHASES && phase[i]; i++) pool_run(w->e->pool, run_single, &(Single){&p, phase[i]});
+  *phase = run_to_stop(&p, w->phase);
   mem_free(p.head_row);
   return true;
 }
@@ -417,9 +422,10 @@ bool walk_next(Walk *w, EngineStop *at, Err *err) {
   static const MatKind first[STOPS] = {MAT_Q, MAT_O, MAT_GATE, MAT_DOWN};
   const ChipShape *s = &w->e->chip->shape;
   assert(w->stop < s->layers * STOPS);
-  Phase *const *phase = walk_phase[w->stop < 0 ? STOPS : w->stop % STOPS];
+  int phase = w->phase;
   for (int i = 0; i < w->windows; i += w->piece)
-    if (!walk_piece(w, i, w->windows - i < w->piece ? w->windows - i : w->piece, phase, err)) return false;
+    if (!walk_piece(w, i, w->windows - i < w->piece ? w->windows - i : w->piece, &phase, err)) return false;
+  w->phase = phase;
   w->stop++;
   MatKind kind = w->stop == s->layers * STOPS ? MAT_HEAD : first[w->stop % STOPS];
   int rows, cols;
