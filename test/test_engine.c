@@ -33,7 +33,7 @@ static Matrix random_matrix(Pcg *p, int rows, int cols, int bits, Arena *a) {
   uint16_t *rs = arena_alloc(a, (size_t)rows, 2, &e);
   uint8_t *gs = arena_alloc(a, (size_t)rows * (size_t)m.groups, 1, &e), *codes = arena_alloc(a, matrix_code_bytes(&m), 1, &e);
   for (int r = 0; r < rows; r++) rs[r] = (uint16_t)pcg_next(p);
-  for (int i = 0; i < rows * m.groups; i++) gs[i] = (uint8_t)random_in(p, 1, matrix_max_group_scale(bits));
+  for (int i = 0; i < rows * m.groups; i++) gs[i] = (uint8_t)random_in(p, 1, MAX_GROUP_SCALE);
   for (size_t i = 0; i < matrix_code_bytes(&m); i++) codes[i] = bits == 8 ? (uint8_t)random_in(p, 0, 254) : (uint8_t)pcg_next(p);
   m.row_scale = rs;
   m.group_scale = gs;
@@ -63,7 +63,7 @@ static void one_product(Pcg *p, int rows, int cols, int bits, int n) {
   int32_t *y = arena_alloc(&a, (size_t)n * y_stride, 4, &e);
   for (int t = 0; t < n; t++) {
     for (int c = 0; c < cols; c++) x[(size_t)t * width + (size_t)c] = (int8_t)(pcg_next(p) % 9 == 0 ? 127 : random_in(p, -127, 127));
-    scale[t] = t % 3 ? (Scale){(uint32_t)random_in(p, 32768, 65535), random_in(p, -40, 10)} : plain_scale(random_in(p, 0, 24));
+    scale[t] = t % 3 ? (Scale){(uint32_t)random_in(p, 32768, 65535), random_in(p, -40, 10)} : plain_scale((Step){random_in(p, 130, 258), random_in(p, -14, 23)});
   }
   for (int i = 0; i < isas; i++) {
     const Kernels *k = kernels[i];
@@ -107,11 +107,12 @@ static void vectors_are_equal(void **s) {
     int n = random_in(&p, 1, N), shift = random_in(&p, 0, 31);
     for (int i = 0; i < n; i++) v[i] = wild(&p) >> shift, u[i] = wild(&p);
     ChipShape shape = {.dim = n, .root_dim = (uint32_t)random_in(&p, 256, 65535), .eps = pcg_next(&p) >> random_in(&p, 0, 31)};
-    int e = quant8(v, n, a);
+    Step step = quant8(v, n, a);
     Scale x = norm8(&shape, v, b);
     for (int i = 0; i < isas; i++) {
       static int8_t c[N];
-      assert_int_equal(kernels[i]->quant8(v, n, c), e);
+      Step mine = kernels[i]->quant8(v, n, c);
+      assert_true(mine.u == step.u && mine.e == step.e);
       assert_memory_equal(a, c, n);
       Scale y = kernels[i]->norm8(&shape, v, c);
       assert_memory_equal(b, c, n);
@@ -124,8 +125,9 @@ static void vectors_are_equal(void **s) {
       int blocks = n / 64 * 64;
       memcpy(w, v, sizeof w);
       memcpy(w2, v, sizeof w2);
-      int e1 = butterfly_quant8(w, blocks, a), e2 = kernels[i]->butterfly_quant8(w2, blocks, c);
-      assert_int_equal(e1, e2);
+      Step whole = butterfly_quant8(w, blocks, a);
+      mine = kernels[i]->butterfly_quant8(w2, blocks, c);
+      assert_true(mine.u == whole.u && mine.e == whole.e);
       assert_memory_equal(a, c, blocks);
       quant8(v, n, a);
     }
@@ -159,18 +161,22 @@ static void attention_is_equal(void **s) {
   Pcg p = pcg_seed(4, 0);
   enum { MOST = 1300, HD = 128 };
   static int8_t q[HD], k[MOST * HD], v[MOST * HD];
-  static uint8_t nk[MOST], nv[MOST];
+  static uint16_t k_step[MOST], v_step[MOST];
   static int32_t a[HD], b[HD], z[MOST + 16];
   for (int round = 0; round < 150; round++) {
     int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
-    int spread = random_in(&p, 0, 25), nq = random_in(&p, 0, 25);
+    int spread = random_in(&p, -14, 16);
+    Step q_step = {random_in(&p, 130, 258), random_in(&p, -14, 16)};
     for (int i = 0; i < hd; i++) q[i] = (int8_t)random_in(&p, -127, 127);
-    for (int j = 0; j < n; j++) nk[j] = (uint8_t)random_in(&p, 0, spread), nv[j] = (uint8_t)random_in(&p, 0, spread);
+    for (int j = 0; j < n; j++) {
+      k_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
+      v_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
+    }
     for (int i = 0; i < n * hd; i++) k[i] = (int8_t)random_in(&p, -127, 127), v[i] = (int8_t)(i % 97 ? random_in(&p, -127, 127) : 127);
-    KvView kv = {k, v, nk, nv, (size_t)hd, 1};
-    attention_head(q, nq, kv, n, hd, a);
+    KvView kv = {k, v, k_step, v_step, (size_t)hd};
+    attention_head(q, q_step, kv, n, hd, a);
     for (int i = 0; i < isas; i++) {
-      kernels[i]->attention(q, nq, kv, n, hd, b, z);
+      kernels[i]->attention(q, q_step, kv, n, hd, b, z);
       assert_memory_equal(a, b, 4 * (size_t)hd);
     }
   }

@@ -94,7 +94,7 @@ typedef struct {
 typedef struct {
   int rows, cols, groups; /* at most ROUND_LANES rows */
   const Book *book;
-  int max_scale, candidates;
+  int candidates;
   float lowest;           /* smallest candidate, as a share of the range that fits the largest weight */
   const float *u;         /* Factor.u or NULL */
   float *w;               /* (groups * 64, ROUND_LANES) weights of the rows; destroyed */

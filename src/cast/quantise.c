@@ -67,7 +67,7 @@ static float row_reach(const float *w, int cols) {
   return big > 1e-30f ? big : 1e-30f;
 }
 
-enum { ROOM = 16383 }; /* largest row scale at first: rows that may overflow can be widened fourfold */
+enum { ROOM = 4095 }; /* largest row scale at first: rows that may overflow can be widened sixteenfold */
 
 /* Exponent and 16-bit row scales such that the largest weight of a row is level `reach` at the largest group scale. */
 static bool set_row_scales(OwnMatrix *o, const float *w, int reach, int max_scale, Err *err) {
@@ -156,8 +156,7 @@ static bool round_job_new(RoundJob *j, const QuantiseJob *q, Err *err) {
   const Matrix *m = &q->o->m;
   static const float lowest[9] = {0, 0, .35f, .5f, .6f, 0, .8f, 0, .8f};
   size_t cols = (size_t)m->groups * GROUP;
-  *j = (RoundJob){.cols = m->cols, .groups = m->groups, .book = &q->book, .max_scale = matrix_max_group_scale(m->bits),
-                  .candidates = m->bits <= 4 ? 16 : 8, .lowest = lowest[m->bits],
+  *j = (RoundJob){.cols = m->cols, .groups = m->groups, .book = &q->book, .candidates = m->bits <= 4 ? 16 : 8, .lowest = lowest[m->bits],
                   .u = q->factor ? q->factor->u : NULL};
   j->w = mem_alloc(cols * ROUND_LANES, sizeof *j->w, err);
   j->error = mem_alloc(GROUP * ROUND_LANES, sizeof *j->error, err);
@@ -172,7 +171,7 @@ bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa,
                    mem_alloc((size_t)threads, sizeof(Err), err)};
   bool ok = q.job && q.err;
   for (int t = 0; ok && t < threads; t++) ok = round_job_new(&q.job[t], &q, err);
-  ok = ok && set_row_scales(o, w, matrix_max_level(o->m.bits), matrix_max_group_scale(o->m.bits), err);
+  ok = ok && set_row_scales(o, w, matrix_max_level(o->m.bits), MAX_GROUP_SCALE, err);
   if (ok) {
     pool_run(pool, quantise_run, &q);
     for (int t = 0; t < threads; t++)

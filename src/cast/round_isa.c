@@ -70,7 +70,7 @@ static void pick_scales(const RoundJob *j, int g, Corner *corner, float *restric
     float s[N], loss[N];
     for (int i = 0; i < N; i++) {
       float x = big[i] * share / (j->unit[i] * reach);
-      x = x < 1 ? 1 : x > (float)j->max_scale ? (float)j->max_scale : x;
+      x = x < 1 ? 1 : x > MAX_GROUP_SCALE ? MAX_GROUP_SCALE : x;
       s[i] = (float)(int)(x + 0.5f);
     }
     run_group(j, g, corner, s, false, loss);

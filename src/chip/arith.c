@@ -16,19 +16,22 @@ static uint32_t max_magnitude(const int32_t *v, int n) {
   return m;
 }
 
-int quant8(const int32_t *v, int n, int8_t *a) {
-  uint32_t m = max_magnitude(v, n);
-  int e = bit_length(m) - 7;
-  if (e < 0) e = 0;
-  if (rsr(m, e) > 127) e++;
-  for (int i = 0; i < n; i++) a[i] = (int8_t)rsr(v[i], e);
-  return e;
+Step step_of(uint32_t max) {
+  if (max == 0) max = 1;
+  int e = bit_length(max) - 15;
+  return (Step){(to_15_bits((int32_t)max, e) >> 7) + 2, e};
+}
+
+Step quant8(const int32_t *v, int n, int8_t *a) {
+  Step step = step_of(max_magnitude(v, n));
+  int32_t reciprocal = step_reciprocal(step);
+  for (int i = 0; i < n; i++) a[i] = (int8_t)rsr((int64_t)to_15_bits(v[i], step.e) * reciprocal, 22);
+  return step;
 }
 
 Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a) {
-  int e = quant8(h, s->dim, a);
-  int shift = bit_length(max_magnitude(h, s->dim)) - 15;
-  if (shift < 0) shift = 0;
+  Step step = quant8(h, s->dim, a);
+  int shift = step.e > 0 ? step.e : 0;
   uint64_t sum = s->eps >> 2 * shift;
   for (int i = 0; i < s->dim; i++) {
     int64_t x = rsr(h[i], shift);
@@ -36,7 +39,7 @@ Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a) {
   }
   if (sum == 0) sum = 1;
   uint64_t root = isqrt(sum << 16); /* 2^8 sqrt(sum) */
-  return scale_of(((uint64_t)s->root_dim << 32) / root, e - shift - 32);
+  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32);
 }
 
 /* `bytes` bytes hold `codes` codes of `bits` bits; constants where it is called, so that the loops unroll */
@@ -105,7 +108,7 @@ void rotary_apply(const Chip *c, int position, int32_t *head) {
   }
 }
 
-int32_t score_of(int32_t dot, int nq, int nk) { return rsr_sat(dot, 2 * FRAC - FRAC_LOGIT - nq - nk); }
+int32_t score_of(int32_t dot, Step q, Step k) { return rsr_sat((int64_t)dot * (q.u * k.u), 2 * FRAC - FRAC_LOGIT - q.e - k.e); }
 
 int32_t softmax_weight(uint32_t d) {
   uint32_t i = d >> 16, x = (d & 65535) >> 10, t = d & 1023;
@@ -120,30 +123,30 @@ static int32_t dot8(const int8_t *a, const int8_t *b, int n) {
   return sum;
 }
 
-void attention_head(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out) {
+void attention_head(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out) {
   int32_t top = -INT32_MAX;
-  int most = 0;
+  int most = step_unpack(kv.v_step[0]).e;
   for (int j = 0; j < n; j++) {
-    size_t at = (size_t)j * kv.exponent_stride;
-    int32_t z = score_of(dot8(q, kv.k + (size_t)j * kv.stride, head_dim), nq, kv.nk[at]);
+    int32_t z = score_of(dot8(q, kv.k + (size_t)j * kv.stride, head_dim), q_step, step_unpack(kv.k_step[j]));
     if (z > top) top = z;
-    if (kv.nv[at] > most) most = kv.nv[at];
+    int e = step_unpack(kv.v_step[j]).e;
+    if (e > most) most = e;
   }
   int64_t acc[1024] = {0};
   assert(head_dim <= 1024);
   uint64_t den = 0;
   for (int j = 0; j < n; j++) {
-    size_t at = (size_t)j * kv.exponent_stride;
-    int32_t z = score_of(dot8(q, kv.k + (size_t)j * kv.stride, head_dim), nq, kv.nk[at]);
+    int32_t z = score_of(dot8(q, kv.k + (size_t)j * kv.stride, head_dim), q_step, step_unpack(kv.k_step[j]));
     int32_t p = softmax_weight((uint32_t)((int64_t)top - z));
     den += (uint64_t)p;
-    int64_t w = rsr(p, most - kv.nv[at]);
+    Step step = step_unpack(kv.v_step[j]);
+    int64_t w = rsr(p * step.u, 9 + most - step.e);
     const int8_t *v = kv.v + (size_t)j * kv.stride;
     for (int i = 0; i < head_dim; i++) acc[i] += w * v[i];
   }
   int bits = bit_length(den);
   int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-  for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 15 - most);
+  for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 6 - most);
 }
 
 int32_t gate_one(int32_t g, int32_t u) {
@@ -156,7 +159,7 @@ int32_t gate_one(int32_t g, int32_t u) {
   return rsr_sat((int64_t)silu * u, FRAC);
 }
 
-int butterfly_quant8(int32_t *act, int n, int8_t *a) {
+Step butterfly_quant8(int32_t *act, int n, int8_t *a) {
   int over = bit_length(max_magnitude(act, n)) - 24; /* 64 values of at most 2^24 add up to at most 2^30 */
   if (over < 0) over = 0;
   for (int i = 0; i < n; i++) act[i] = (int32_t)rsr(act[i], over);
@@ -168,7 +171,8 @@ int butterfly_quant8(int32_t *act, int n, int8_t *a) {
           act[j] = x + y;
           act[j + h] = x - y;
         }
-  return quant8(act, n, a) + over;
+  Step step = quant8(act, n, a);
+  return (Step){step.u, step.e + over};
 }
 
 int32_t embed_one(const Matrix *m, int token, int col) {

@@ -12,8 +12,9 @@
 
 enum {
   CHIP_FORMAT = 1,     /* of the file */
-  CHIP_ARITHMETIC = 1, /* of the formulas */
+  CHIP_ARITHMETIC = 2, /* of the formulas */
   GROUP = 64,          /* columns that share a group scale */
+  MAX_GROUP_SCALE = 63,
   FRAC = 12,           /* fraction bits of residual, q, k, v, attention output, gate, up, act */
   FRAC_LOGIT = 16,     /* of logits and of attention scores (base-2 exponents) */
   BUTTERFLY = 64,      /* width of the Hadamard before down */
@@ -36,7 +37,7 @@ typedef struct {
   int levels;             /* codes in use, at most 2^bits */
   int8_t level[256];      /* [levels] strictly increasing */
   const uint16_t *row_scale;  /* [rows] */
-  const uint8_t *group_scale; /* [rows][groups], 1..63 (bits <= 4) or 1..15; NULL for the embedding */
+  const uint8_t *group_scale; /* [rows][groups], 1..MAX_GROUP_SCALE; NULL for the embedding */
   const uint8_t *codes;       /* [rows][groups][8 * bits] */
 } Matrix;
 
@@ -57,7 +58,6 @@ void matrix_group_codes(const Matrix *m, int row, int group, uint8_t out[GROUP])
 void matrix_group_levels(const Matrix *m, int row, int group, int8_t out[GROUP]);
 
 size_t matrix_code_bytes(const Matrix *m);
-int matrix_max_group_scale(int bits); /* 63 or 15 */
 int matrix_max_level(int bits);       /* 31, 63 or 127 */
 /* Every code in use, every scale in range, and every row's accumulator within int32 (doc/arithmetic.md 2). */
 bool matrix_check(const Matrix *m, const char *name, Err *err);
@@ -130,10 +130,28 @@ extern const int32_t exp2_table[65];    /* floor(32767 * 2^(-i/64) + 1/2) */
 extern const uint32_t exp2_table_30[65]; /* floor((2^30 - 1) * 2^(-i/64) + 1/2) */
 extern const int32_t sigmoid_table[65]; /* floor(32768 / (1 + exp(-i/4)) + 1/2) */
 
-/* a[n] <- v[n] * 2^-e in -127..127; returns e. */
-int quant8(const int32_t *v, int n, int8_t *a);
+/* What one unit of an 8-bit vector is worth: u * 2^e in the units of the vector it was made from. */
+typedef struct {
+  int32_t u; /* 130 .. 258 */
+  int e;     /* -14 .. 16; up to 23 behind the butterfly */
+} Step;
 
-/* RMS norm: a[dim] and exponent as quant8; the returned scale turns a matrix accumulator into units of the norm's output. */
+/* x * 2^-e to nearest, where e is a step's and |x| at most the maximum that the step was made for: |result| <= 2^15. */
+static inline int32_t to_15_bits(int32_t x, int e) {
+  return e > 0 ? ((x >> (e - 1)) + 1) >> 1 : (int32_t)((uint32_t)x << -e);
+}
+/* The step for vectors whose largest magnitude is max < 2^31. */
+Step step_of(uint32_t max);
+/* floor(2^22 / u): products with 15 bits stay below 2^30 */
+static inline int32_t step_reciprocal(Step s) { return (1 << 22) / s.u; }
+/* Steps of keys and values in the cache. */
+static inline uint16_t step_pack(Step s) { return (uint16_t)((s.e + 16) << 9 | s.u); }
+static inline Step step_unpack(uint16_t p) { return (Step){p & 511, (p >> 9) - 16}; }
+
+/* a[n] <- v[n] / step in -127..127; returns the step. */
+Step quant8(const int32_t *v, int n, int8_t *a);
+
+/* RMS norm: a[dim] as quant8; the returned scale turns a matrix accumulator into units of the norm's output. */
 Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a);
 
 /* acc = sum over groups of S * (sum of level * a); exact in int32 by the cast's check.  a[groups * 64], zeros past cols. */
@@ -142,31 +160,31 @@ int32_t matrix_row(const Matrix *m, int row, const int8_t *a);
 /* y of a matrix in frac fraction bits.  x is the scale of norm8, or plain_scale for a vector that was only quantised. */
 int32_t matrix_finish(int32_t acc, uint32_t row_scale, int exponent, Scale x, int frac);
 
-/* The scale of a vector in units of 2^-FRAC that quant8 gave exponent e: exact, M stands one above its usual range. */
-static inline Scale plain_scale(int e) { return (Scale){65536, e - FRAC - 16}; }
+/* The scale of a vector in units of 2^-FRAC that was quantised with a step: exact; M may stand a little above its usual range. */
+static inline Scale plain_scale(Step s) { return (Scale){(uint32_t)s.u << 8, s.e - FRAC - 8}; }
 
 /* cos and sin of pair i at position p, Q15. */
 void rotary_pair(const Chip *c, int position, int i, int32_t *cos_q15, int32_t *sin_q15);
 /* Rotates the first rotary_dims of one head in place. */
 void rotary_apply(const Chip *c, int position, int32_t *head);
 
-/* 16-fraction-bit score of one key: dot = q . k, with exponents. */
-int32_t score_of(int32_t dot, int nq, int nk);
+/* 16-fraction-bit score of one key: dot = q . k. */
+int32_t score_of(int32_t dot, Step q, Step k);
 /* 15-bit weight of a token whose score lies d below the largest. */
 int32_t softmax_weight(uint32_t d);
-/* One query head over n tokens: q8[head_dim] exponent nq; k8, v8 with a stride in bytes, exponents nk, nv with a stride.
+/* One query head over n tokens: q8[head_dim] and its step; k8, v8 with a stride in bytes, and their packed steps.
  * out[head_dim] in FRAC bits. */
 typedef struct {
   const int8_t *k, *v;
-  const uint8_t *nk, *nv;
-  size_t stride, exponent_stride;
+  const uint16_t *k_step, *v_step;
+  size_t stride;
 } KvView;
-void attention_head(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out);
+void attention_head(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out);
 
 /* silu(g) * u in FRAC bits. */
 int32_t gate_one(int32_t g, int32_t u);
-/* The butterfly of every block of 64, then quant8; act is overwritten.  Returns the exponent. */
-int butterfly_quant8(int32_t *act, int n, int8_t *a);
+/* The butterfly of every block of 64, then quant8; act is overwritten. */
+Step butterfly_quant8(int32_t *act, int n, int8_t *a);
 
 /* Element of an embedding row, FRAC bits. */
 int32_t embed_one(const Matrix *m, int token, int col);

@@ -6,17 +6,14 @@
 
 size_t matrix_code_bytes(const Matrix *m) { return (size_t)m->rows * (size_t)m->groups * 8 * (size_t)m->bits; }
 
-int matrix_max_group_scale(int bits) { return bits <= 4 ? 63 : 15; }
-
 int matrix_max_level(int bits) { return bits <= 4 ? 31 : bits == 6 ? 63 : 127; }
 
 static bool check_row(const Matrix *m, int r, const uint8_t *magnitude, const char *name, Err *err) {
-  int most = matrix_max_group_scale(m->bits);
   int64_t sum = 0;
   for (int g = 0; g < m->groups; g++) {
     int s = matrix_group_scale(m, r, g), level = 0, count = m->cols - g * GROUP < GROUP ? m->cols - g * GROUP : GROUP;
     uint8_t code[GROUP], largest = 0;
-    if (s < 1 || s > most) return err_set(err, "matrix %s: group scale of row %d, group %d: expected 1 to %d, found %d", name, r, g, most, s);
+    if (s < 1 || s > MAX_GROUP_SCALE) return err_set(err, "matrix %s: group scale of row %d, group %d: expected 1 to %d, found %d", name, r, g, MAX_GROUP_SCALE, s);
     matrix_group_codes(m, r, g, code);
     for (int i = 0; i < GROUP; i++) largest = code[i] > largest ? code[i] : largest;
     if (largest >= m->levels) return err_set(err, "matrix %s: row %d, group %d: expected codes of 0 to %d, found %d", name, r, g, m->levels - 1, largest);

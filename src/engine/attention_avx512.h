@@ -13,19 +13,20 @@ static inline __m512i sum_lanes_16(const __m512i a[16]) {
   return _mm512_add_epi32(_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xDD));
 }
 
-/* rsr_sat of 8 dot products by 8 - nq - nk, lane by lane in 64 bits. */
-static inline __m256i shift_scores(__m256i dot, __m256i shift) {
+/* score_of 8 dot products, lane by lane in 64 bits. */
+static inline __m256i finish_scores(__m256i dot, __m256i factor, __m256i shift) {
   const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi64(1);
   __m512i s = _mm512_cvtepi32_epi64(shift), right = _mm512_max_epi64(s, zero);
   __m512i left = _mm512_min_epi64(_mm512_max_epi64(_mm512_sub_epi64(zero, s), zero), _mm512_set1_epi64(31));
   __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(one, right), 1);
-  __m512i v = _mm512_sllv_epi64(_mm512_srav_epi64(_mm512_add_epi64(_mm512_cvtepi32_epi64(dot), half), right), left);
+  __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(dot), _mm512_cvtepi32_epi64(factor));
+  __m512i v = _mm512_sllv_epi64(_mm512_srav_epi64(_mm512_add_epi64(product, half), right), left);
   v = _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
   return _mm512_cvtepi64_epi32(v);
 }
 
 /* Keys as k + 128 (unsigned) against q (signed): the surplus 128 * sum of q is the same for all keys. */
-static int32_t score_all_wide(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *z) {
+static int32_t score_all_wide(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *z) {
   const __m512i flip = _mm512_set1_epi8((char)0x80);
   int32_t surplus = 0, top = -INT32_MAX;
   for (int i = 0; i < head_dim; i++) surplus += 128 * q[i];
@@ -39,13 +40,13 @@ static int32_t score_all_wide(const int8_t *q, int nq, KvView kv, int n, int hea
         sum[k] = _mm512_dpbusd_epi32(sum[k], _mm512_xor_si512(_mm512_loadu_si512(key + i), flip), _mm512_loadu_si512(q + i));
     }
     __m512i dot = _mm512_sub_epi32(sum_lanes_16(sum), _mm512_set1_epi32(surplus));
-    uint8_t exponent[16] = {0};
-    for (int k = 0; k < count; k++) exponent[k] = kv.nk[(size_t)(j + k) * kv.exponent_stride];
-    __m512i shift = _mm512_sub_epi32(_mm512_set1_epi32(2 * FRAC - FRAC_LOGIT - nq), _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)exponent)));
-    __m256i low = shift_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(shift));
-    __m256i high = shift_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(shift, 1));
-    __m512i score = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
     __mmask16 used = (__mmask16)((1u << count) - 1);
+    __m512i step = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(used, kv.k_step + j)); /* step_unpack */
+    __m512i factor = _mm512_mullo_epi32(_mm512_and_si512(step, _mm512_set1_epi32(511)), _mm512_set1_epi32(q_step.u));
+    __m512i shift = _mm512_sub_epi32(_mm512_set1_epi32(2 * FRAC - FRAC_LOGIT - q_step.e + 16), _mm512_srli_epi32(step, 9));
+    __m256i low = finish_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(factor), _mm512_castsi512_si256(shift));
+    __m256i high = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(factor, 1), _mm512_extracti64x4_epi64(shift, 1));
+    __m512i score = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
     _mm512_mask_storeu_epi32(z + j, used, score);
     int32_t most = _mm512_mask_reduce_max_epi32(used, score);
     top = most > top ? most : top;

@@ -14,7 +14,7 @@ typedef struct Batch {
   int32_t *h;        /* (n, dim) residual */
   int32_t *qkv;      /* (n, heads + 2 kv_heads, head_dim) */
   int8_t *q8;        /* (n, heads, head_dim) */
-  uint8_t *nq;       /* (n, heads) */
+  Step *q_step;      /* (n, heads) */
   int32_t *att;      /* (n, heads, head_dim) */
   int32_t *gate, *up, *act; /* (n, ffn) */
   int32_t *y;        /* (n, dim) output of o and down */
@@ -41,7 +41,7 @@ typedef struct {
 
 void forward_free(Batch *b) {
   if (!b) return;
-  void *all[] = {b->h, b->qkv, b->q8, b->nq, b->att, b->gate, b->up, b->act, b->y, b->a, b->x};
+  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(b);
 }
@@ -54,7 +54,7 @@ static bool batch_room(Engine *e, int n, Err *err) {
   if (!b) return false;
   b->cap = n;
   bool ok = (b->h = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->qkv = mem_alloc(rows * (q + 2 * kv), 4, err)) &&
-            (b->q8 = mem_alloc(rows, q, err)) && (b->nq = mem_alloc(rows, (size_t)s->heads, err)) &&
+            (b->q8 = mem_alloc(rows, q, err)) && (b->q_step = mem_alloc(rows * (size_t)s->heads, sizeof *b->q_step, err)) &&
             (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->up = mem_alloc(rows * (size_t)s->ffn, 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->y = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
@@ -172,13 +172,13 @@ static void rotate_unit(const Pass *p, int row, int u, const int32_t *cos_sin) {
   p->k->rotary(s, cos_sin, head);
   if (u < s->heads) {
     size_t at = (size_t)row * (size_t)s->heads + (size_t)u;
-    p->b->nq[at] = (uint8_t)p->k->quant8(head, s->head_dim, p->b->q8 + at * hd);
+    p->b->q_step[at] = p->k->quant8(head, s->head_dim, p->b->q8 + at * hd);
     return;
   }
   KvHead kv = session_kv(p->row[row].session, p->layer, u - s->heads);
   size_t position = (size_t)p->row[row].position;
-  kv.nk[position] = (uint8_t)p->k->quant8(head, s->head_dim, kv.k + position * hd);
-  kv.nv[position] = (uint8_t)p->k->quant8(head + (size_t)s->kv_heads * hd, s->head_dim, kv.v + position * hd);
+  kv.k_step[position] = step_pack(p->k->quant8(head, s->head_dim, kv.k + position * hd));
+  kv.v_step[position] = step_pack(p->k->quant8(head + (size_t)s->kv_heads * hd, s->head_dim, kv.v + position * hd));
 }
 
 static void phase_rotate(const Pass *p, int t, int threads) {
@@ -198,7 +198,7 @@ static void phase_attention(const Pass *p, int t, int threads) {
   for (int i = t; i < p->n * s->heads; i += threads) {
     int row = i / s->heads, head = i % s->heads;
     KvHead kv = session_kv(p->row[row].session, p->layer, head / (s->heads / s->kv_heads));
-    p->k->attention(p->b->q8 + (size_t)i * hd, p->b->nq[i], (KvView){kv.k, kv.v, kv.nk, kv.nv, hd, 1}, p->row[row].position + 1,
+    p->k->attention(p->b->q8 + (size_t)i * hd, p->b->q_step[i], (KvView){kv.k, kv.v, kv.k_step, kv.v_step, hd}, p->row[row].position + 1,
                     s->head_dim, p->b->att + (size_t)i * hd, p->e->worker[t].scores);
   }
 }

@@ -31,12 +31,12 @@ typedef struct {
   void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                  int32_t *y, size_t y_stride, int8_t *scratch);
 
-  int (*quant8)(const int32_t *v, int n, int8_t *a);
+  Step (*quant8)(const int32_t *v, int n, int8_t *a);
   Scale (*norm8)(const ChipShape *s, const int32_t *h, int8_t *a);
   void (*rotary)(const ChipShape *s, const int32_t *cos_sin /* [rotary_dims / 2][2] */, int32_t *head);
-  void (*attention)(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *scratch /* [n + 16] */);
+  void (*attention)(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *scratch /* [n + 16] */);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
-  int (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
+  Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
 } Kernels;
 
@@ -44,12 +44,12 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
 #define DECLARE_OPS(isa)                                                                                     \
-  int quant8_##isa(const int32_t *v, int n, int8_t *a);                                                      \
+  Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const int32_t *h, int8_t *a);                                        \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
-  void attention_##isa(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *z);   \
+  void attention_##isa(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *z); \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
-  int butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                                \
+  Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \
   void finish_row_##isa(const int32_t *acc, const uint16_t *row_scale, int n, int exponent, Scale x, int frac, int32_t *y);
 DECLARE_OPS(scalar)

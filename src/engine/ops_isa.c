@@ -18,41 +18,30 @@ static uint32_t max_magnitude(const int32_t *v, int n) {
   return m;
 }
 
-/* rsr of 32-bit values by 0 <= s <= 25: the half is added in 64 bits only where it could overflow 32. */
-static void shift_to_s8(const int32_t *v, int n, int s, int8_t *a) {
-  if (s == 0) {
-    for (int i = 0; i < n; i++) a[i] = (int8_t)v[i];
-  } else { /* floor((v + half) / 2^s) = (floor(v / 2^(s-1)) + 1) >> 1, which stays within 32 bits */
-    for (int i = 0; i < n; i++) a[i] = (int8_t)(((v[i] >> (s - 1)) + 1) >> 1);
-  }
+static Step quantise(const int32_t *v, int n, uint32_t m, int8_t *a) {
+  Step step = step_of(m);
+  int32_t reciprocal = step_reciprocal(step);
+  for (int i = 0; i < n; i++) a[i] = (int8_t)((to_15_bits(v[i], step.e) * reciprocal + (1 << 21)) >> 22);
+  return step;
 }
 
-static int quantise(const int32_t *v, int n, uint32_t m, int8_t *a) {
-  int e = bit_length(m) - 7;
-  if (e < 0) e = 0;
-  if (rsr(m, e) > 127) e++;
-  shift_to_s8(v, n, e, a);
-  return e;
-}
-
-int FN(quant8)(const int32_t *v, int n, int8_t *a) { return quantise(v, n, max_magnitude(v, n), a); }
+Step FN(quant8)(const int32_t *v, int n, int8_t *a) { return quantise(v, n, max_magnitude(v, n), a); }
 
 Scale FN(norm8)(const ChipShape *s, const int32_t *h, int8_t *a) {
   uint32_t m = max_magnitude(h, s->dim);
-  int e = quantise(h, s->dim, m, a);
-  int shift = bit_length(m) - 15;
-  if (shift < 0) shift = 0;
+  Step step = quantise(h, s->dim, m, a);
+  int shift = step.e > 0 ? step.e : 0;
   uint64_t sum = s->eps >> 2 * shift;
   for (int at = 0; at < s->dim;) { /* squares below 2^30: 4 lanes of 32 bits are widened every step by the compiler */
     int end = at + 64 < s->dim ? at + 64 : s->dim;
     for (; at < end; at++) {
-      int32_t x = shift == 0 ? h[at] : ((h[at] >> (shift - 1)) + 1) >> 1;
+      int32_t x = to_15_bits(h[at], shift);
       sum += (uint64_t)((int64_t)x * x);
     }
   }
   if (sum == 0) sum = 1;
   uint64_t root = isqrt(sum << 16);
-  return scale_of(((uint64_t)s->root_dim << 32) / root, e - shift - 32);
+  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32);
 }
 
 static inline int32_t sat_shift15(int64_t x) {
@@ -80,15 +69,15 @@ static inline int32_t dot8(const int8_t *restrict a, const int8_t *restrict b, i
 #endif
 
 /* z[n] <- scores; returns the largest */
-static int32_t score_all(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *z) {
+static int32_t score_all(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *z) {
 #ifdef __AVX512VNNI__
-  if (head_dim % 64 == 0) return score_all_wide(q, nq, kv, n, head_dim, z);
+  if (head_dim % 64 == 0) return score_all_wide(q, q_step, kv, n, head_dim, z);
 #endif
   int32_t top = -INT32_MAX;
   for (int j = 0; j < n; j++) {
     const int8_t *k = kv.k + (size_t)j * kv.stride;
     int32_t dot = head_dim == 64 ? dot8(q, k, 64) : dot8(q, k, head_dim);
-    z[j] = rsr_sat(dot, 2 * FRAC - FRAC_LOGIT - nq - kv.nk[(size_t)j * kv.exponent_stride]);
+    z[j] = score_of(dot, q_step, step_unpack(kv.k_step[j]));
     top = z[j] > top ? z[j] : top;
   }
   return top;
@@ -112,19 +101,19 @@ static uint64_t weigh_all(int32_t *z, int n, int32_t top) {
   return sum;
 }
 
-/* w[n] <- weights on the common exponent of the values, which is returned */
+/* w[n] <- weights times steps of the values, on the largest exponent of a step, which is returned */
 static int align_weights(int32_t *w, KvView kv, int n) {
-  int most = 0;
+  int most = 0; /* packed steps: e + 16 in the upper bits */
   for (int j = 0; j < n; j++) {
-    int e = kv.nv[(size_t)j * kv.exponent_stride];
+    int e = kv.v_step[j] >> 9;
     most = e > most ? e : most;
   }
   for (int j = 0; j < n; j++) {
-    int s = most - kv.nv[(size_t)j * kv.exponent_stride];
-    s = s > 16 ? 16 : s; /* weights have 15 bits: 16 gives 0, as more would */
-    w[j] = (w[j] + ((1 << s) >> 1)) >> s;
+    int s = 9 + most - (kv.v_step[j] >> 9);
+    s = s > 25 ? 25 : s; /* products have 24 bits: 25 gives 0, as more would */
+    w[j] = (w[j] * (kv.v_step[j] & 511) + ((1 << s) >> 1)) >> s;
   }
-  return most;
+  return most - 16;
 }
 
 static inline void add_values(const int32_t *w, KvView kv, int n, int head_dim, int64_t *acc) {
@@ -147,8 +136,8 @@ static inline void add_values(const int32_t *w, KvView kv, int n, int head_dim, 
   }
 }
 
-void FN(attention)(const int8_t *q, int nq, KvView kv, int n, int head_dim, int32_t *out, int32_t *z) {
-  int32_t top = score_all(q, nq, kv, n, head_dim, z);
+void FN(attention)(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *z) {
+  int32_t top = score_all(q, q_step, kv, n, head_dim, z);
   uint64_t den = weigh_all(z, n, top);
   int most = align_weights(z, kv, n);
   int64_t acc[1024];
@@ -157,7 +146,7 @@ void FN(attention)(const int8_t *q, int nq, KvView kv, int n, int head_dim, int3
   else add_values(z, kv, n, head_dim, acc);
   int bits = bit_length(den);
   int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-  for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 15 - most);
+  for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 6 - most);
 }
 
 void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
@@ -172,7 +161,7 @@ void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32
   }
 }
 
-int FN(butterfly_quant8)(int32_t *act, int n, int8_t *a) {
+Step FN(butterfly_quant8)(int32_t *act, int n, int8_t *a) {
   int over = bit_length(max_magnitude(act, n)) - 24;
   if (over > 0)
     for (int i = 0; i < n; i++) act[i] = ((act[i] >> (over - 1)) + 1) >> 1;
@@ -187,7 +176,8 @@ int FN(butterfly_quant8)(int32_t *act, int n, int8_t *a) {
       for (int i = 0; i < BUTTERFLY / 2; i++) p[i] = t[2 * i] + t[2 * i + 1], p[i + BUTTERFLY / 2] = t[2 * i] - t[2 * i + 1];
     }
   }
-  return FN(quant8)(act, n, a) + over;
+  Step step = FN(quant8)(act, n, a);
+  return (Step){step.u, step.e + over};
 }
 
 void FN(add)(int32_t *restrict h, const int32_t *restrict y, int n) {

@@ -8,9 +8,9 @@ static size_t head_bytes(const Session *s) { return (size_t)s->context * (size_t
 
 KvHead session_kv(const Session *s, int layer, int kv_head) {
   size_t heads = (size_t)s->engine->chip->shape.kv_heads, h = (size_t)kv_head, c = (size_t)s->context;
-  uint8_t *base = s->kv + (size_t)layer * s->layer_bytes, *exponent = base + 2 * heads * head_bytes(s);
-  return (KvHead){(int8_t *)base + h * head_bytes(s), (int8_t *)base + (heads + h) * head_bytes(s), exponent + h * c,
-                  exponent + (heads + h) * c};
+  uint8_t *base = s->kv + (size_t)layer * s->layer_bytes;
+  uint16_t *step = (uint16_t *)(void *)(base + 2 * heads * head_bytes(s));
+  return (KvHead){(int8_t *)base + h * head_bytes(s), (int8_t *)base + (heads + h) * head_bytes(s), step + h * c, step + (heads + h) * c};
 }
 
 Session *session_new(Engine *e, int context, Err *err) {
@@ -25,7 +25,7 @@ Session *session_new(Engine *e, int context, Err *err) {
   size_t vocab = (size_t)shape->vocab;
   s->engine = e;
   s->context = context;
-  s->layer_bytes = 2 * (size_t)shape->kv_heads * (head_bytes(s) + (size_t)context);
+  s->layer_bytes = 2 * (size_t)shape->kv_heads * (head_bytes(s) + sizeof(uint16_t) * (size_t)context);
   s->kv_bytes = (size_t)shape->layers * s->layer_bytes;
   s->kv = mem_reserve(s->kv_bytes, err);
   s->logits = mem_alloc(vocab, 4, err);

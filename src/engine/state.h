@@ -31,7 +31,7 @@ struct Engine {
 struct Session {
   Engine *engine;
   int context, position;
-  uint8_t *kv;          /* layers * (k, v: (kv_heads, context, head_dim) s8; nk, nv: (kv_heads, context) u8) */
+  uint8_t *kv;          /* layers * (k, v: (kv_heads, context, head_dim) s8; their steps: (kv_heads, context) u16) */
   size_t kv_bytes, layer_bytes;
   int32_t *logits;      /* (vocab) */
   int *token;           /* (context) what was appended */
@@ -56,7 +56,7 @@ void forward_free(struct Batch *b);
 /* Views into a session's cache. */
 typedef struct {
   int8_t *k, *v;
-  uint8_t *nk, *nv;
+  uint16_t *k_step, *v_step;
 } KvHead;
 KvHead session_kv(const Session *s, int layer, int kv_head);
 
