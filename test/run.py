@@ -532,6 +532,22 @@ def casts_are_equal_everywhere():
 
 
 @test
+def given_text_calibrates():
+    """--calib: other text, other chip; the same on every instruction set; its hash in the provenance; too little is an error."""
+    text = path("calib.txt")
+    open(text, "w").write(open("LICENSE").read() * 4)
+    seen = {done(BURIN, "cast", TINY, "-o", path("calib.chip"), "--bits", "all=3", "--calib", text, "--isa", i).strip() for i in isas()}
+    own = done(BURIN, "cast", TINY, "-o", path("own.chip"), "--bits", "all=3").strip()
+    assert len(seen) == 1 and own not in seen, (seen, own)
+    want = "sha256:" + hashlib.sha256(open(text, "rb").read()).hexdigest()
+    assert json.loads(done(BURIN, "info", path("calib.chip"), "--json"))["provenance"]["calibration"]["text"] == want
+    open(text, "w").write("Too little. " * 20)
+    r = run(BURIN, "cast", TINY, "-o", path("none.chip"), "--bits", "all=3", "--calib", text)
+    assert r.returncode == 1 and f"{text}: expected at least 9216 tokens of calibration text, found " in r.stderr, r.stderr
+    assert not os.path.exists(path("none.chip"))
+
+
+@test
 def casts_equal_golden_hashes():
     golden = json.load(open("test/golden/chips.json"))
     for options, expected in golden.items():

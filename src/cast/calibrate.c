@@ -8,9 +8,13 @@
 
 static const uint64_t LARGE = 2000000000; /* parameters */
 
-int calib_windows(const ChipShape *s) {
-  int n = 24 * (s->ffn > s->dim ? s->ffn : s->dim) / CALIB_LENGTH;
-  return n < 36 ? 36 : n > 144 ? 144 : n;
+enum { FEWEST_WINDOWS = 36, MOST_WINDOWS = 144 };
+
+int calib_windows(const ChipShape *s, const CastOptions *o, int length) {
+  int n = 24 * (s->ffn > s->dim ? s->ffn : s->dim) / CALIB_LENGTH, most = MOST_WINDOWS;
+  if (o->text && o->text_tokens / (size_t)length < MOST_WINDOWS) most = (int)(o->text_tokens / (size_t)length);
+  n = n > most ? most : n;
+  return n < FEWEST_WINDOWS ? FEWEST_WINDOWS : n;
 }
 
 int draft_bits(const Folding *f) { return f->model->parameters > LARGE ? 4 : 8; }
@@ -40,6 +44,20 @@ Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Prog
   if (ok && draft_matrix(e, f, -1, MAT_HEAD, o->isa, err)) return e;
   engine_free(e);
   return NULL;
+}
+
+bool given_text(const CastOptions *o, const Vocab *v, int vocab, int *tokens, int windows, int length, Err *err) {
+  size_t need = (size_t)windows * (size_t)length;
+  if (o->text_tokens < need) return err_set(err, "%s: expected at least %zu tokens of calibration text, found %zu", o->text_path, need, o->text_tokens);
+  for (int w = 0; w < windows; w++) {
+    const int *from = o->text + (o->text_tokens - (size_t)length) / (size_t)windows * (size_t)w;
+    for (int i = 0; i < length; i++) {
+      int token = i == 0 && v->add_bos && v->bos >= 0 ? v->bos : from[i];
+      if (token < 0 || token >= vocab) return err_set(err, "%s: expected tokens of 0 to %d, found %d", o->text_path, vocab - 1, token);
+      tokens[w * length + i] = token;
+    }
+  }
+  return true;
 }
 
 /* Tokens that calibration text must not hold: they are marks, not text. */

@@ -118,12 +118,15 @@ static bool walk_layers(Cast *c, Walk *walk, Err *err) {
   return true;
 }
 
-/* Text from the draft, and the widths that its measured losses suggest. */
+/* Text, given or from the draft, and the widths that the draft's measured losses suggest. */
 static bool calibrate(Cast *c, int *tokens, int windows, int length, Err *err) {
   int matrices = c->f.shape.layers * MAT_PER_LAYER + 1;
+  const Chip *base = &c->base;
+  if (c->o->text && !given_text(c->o, &base->vocab, base->shape.vocab, tokens, windows, length, err)) return false;
+  if (c->o->text && c->o->budget == 0) return true; /* nothing to draw, nothing to measure */
   double *loss = mem_alloc((size_t)matrices, sizeof *loss, err);
-  Engine *draft = loss ? draft_new(&c->f, &c->base, c->o, &c->progress, err) : NULL;
-  bool ok = draft && calibration_text(draft, &c->base, c->o->seed, tokens, windows, length, &c->progress, err);
+  Engine *draft = loss ? draft_new(&c->f, base, c->o, &c->progress, err) : NULL;
+  bool ok = draft && (c->o->text || calibration_text(draft, base, c->o->seed, tokens, windows, length, &c->progress, err));
   if (ok && c->o->budget > 0) {
     ok = measure_losses(&c->f, draft, c->o, tokens, windows, length, loss, &c->progress, err);
     if (ok) c->report->expected_loss = allocate_bits(&c->f.shape, c->o, loss, c->bits);
@@ -135,7 +138,7 @@ static bool calibrate(Cast *c, int *tokens, int windows, int length, Err *err) {
 
 static bool cast_calibrated(Cast *c, Err *err) {
   int length = CALIB_LENGTH < c->f.shape.context ? CALIB_LENGTH : c->f.shape.context;
-  int windows = calib_windows(&c->f.shape), *tokens = mem_alloc((size_t)windows * (size_t)length, sizeof *tokens, err);
+  int windows = calib_windows(&c->f.shape, c->o, length), *tokens = mem_alloc((size_t)windows * (size_t)length, sizeof *tokens, err);
   EngineOptions options = {c->o->isa, c->o->threads};
   Walk *walk = NULL;
   c->report->calibration_tokens = windows * length;
@@ -157,10 +160,10 @@ static char *provenance(const Cast *c, Err *err) {
   for (int k = 0; k < MAT_KINDS; k++)
     if (c->o->bits[k]) json_object_set_new(bits, mat_name[k], json_integer(c->o->bits[k]));
   json_t *root = json_pack(
-      "{s:{s:s, s:s%, s:s%, s:s%}, s:{s:o, s:s, s:I}, s:i, s:{s:i, s:I}}", "source", "sha256", hash, "arch", c->model->arch.s,
+      "{s:{s:s, s:s%, s:s%, s:s%}, s:{s:o, s:s, s:I}, s:i, s:{s:i, s:s, s:I}}", "source", "sha256", hash, "arch", c->model->arch.s,
       c->model->arch.n, "name", c->model->name.s, c->model->name.n, "license", c->model->license.s, c->model->license.n, "cast",
       "bits", bits, "rounding", c->o->fast ? "nearest" : "gptq", "seed", (json_int_t)c->o->seed, "arithmetic", CHIP_ARITHMETIC,
-      "calibration", "tokens", c->report->calibration_tokens, "saturated", (json_int_t)c->report->saturated);
+      "calibration", "tokens", c->report->calibration_tokens, "text", c->o->fast ? "none" : c->o->text ? c->o->text_hash : "sampled", "saturated", (json_int_t)c->report->saturated);
   char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
   json_decref(root);
   if (!text) err_set(err, "the model's name, architecture or license is not valid UTF-8");

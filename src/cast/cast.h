@@ -15,6 +15,9 @@ typedef struct {
   int bits[MAT_KINDS]; /* 2 3 4 6 8, the embedding 6 or 8; 0: the cast spends the budget by measured loss */
   bool fast;           /* round to nearest; no calibration */
   uint64_t seed;       /* of rotation and calibration text */
+  const int *text;     /* tokens of calibration text; NULL: the model samples its own */
+  size_t text_tokens;  /* windows are spread evenly over them */
+  const char *text_path, *text_hash; /* of the file they came from: for errors; "sha256:..." for the provenance */
   int threads;         /* 0: one a CPU.  Neither threads nor isa change the result. */
   Isa isa;
 } CastOptions;

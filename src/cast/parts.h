@@ -62,11 +62,13 @@ int matrices_at(MatKind first);
 
 /* ---- calibration ---- */
 enum { CALIB_LENGTH = 256, MEASURE_WINDOWS = 24 };
-/* Windows of calibration text: 24 tokens for each input of the widest matrix, within 36 to 144 windows. */
-int calib_windows(const ChipShape *s);
+/* Windows of calibration text: 24 tokens for each input of the widest matrix, within 36 to 144 windows and what a given text holds. */
+int calib_windows(const ChipShape *s, const CastOptions *o, int length);
 /* The draft: an engine with all matrices of draft_bits, rounded to nearest.  base: shape, tables, embedding. */
 int draft_bits(const Folding *f);
 Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Progress *progress, Err *err);
+/* Windows of the given text, spread evenly, each begun with the start token where the model wants one. */
+bool given_text(const CastOptions *o, const Vocab *v, int vocab, int *tokens, int windows, int length, Err *err);
 /* Text that the draft writes: tokens (windows, length). */
 bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *tokens, int windows, int length, Progress *progress, Err *err);
 

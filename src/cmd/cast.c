@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* Writing over a part of the model that is being read would lose it. */
@@ -13,14 +14,43 @@ static bool apart(const Model *m, const char *out, Err *err) {
   return true;
 }
 
+/* The tokens of the calibration text, and the hash of its file. */
+typedef struct {
+  Buf file;
+  Tokens tokens;
+  char hash[72]; /* "sha256:" and 64 digits */
+} CalibText;
+
+static bool calib_open(CalibText *c, const Model *m, const char *path, CastOptions *o, Err *err) {
+  Tokenizer *t = tokenizer_new(&m->vocab, err);
+  uint8_t hash[32];
+  bool ok = t && file_read_all(path, (size_t)1 << 30, &c->file, err) && sha256(c->file.s, c->file.n, hash, err) &&
+            tokenizer_encode(t, (Str){c->file.s, c->file.n}, false, false, &c->tokens, err);
+  tokenizer_free(t);
+  if (!ok) return false;
+  memcpy(c->hash, "sha256:", 7);
+  hex_of(hash, 32, c->hash + 7);
+  o->text = c->tokens.id;
+  o->text_tokens = c->tokens.n;
+  o->text_path = path;
+  o->text_hash = c->hash;
+  return true;
+}
+
+static void calib_close(CalibText *c) {
+  tokens_free(&c->tokens);
+  buf_free(&c->file);
+}
+
 int cmd_cast(int argc, char **argv) {
-  const char *model_path, *out = NULL, *bits = NULL;
+  const char *model_path, *out = NULL, *bits = NULL, *calib = NULL;
   MachineOptions machine = {0};
   CastOptions o = {.seed = 1};
   const Option option[] = {
       {"output", 'o', OPT_TEXT, &out, "FILE", "the chip file to write (required)"},
       {"bits", 'b', OPT_TEXT, &bits, "SPEC", "bits a weight on average, and widths by matrix: 3.5; 4.25,head=6; all=4,v=6 (default " CAST_DEFAULT_BITS "; fast: " CAST_FAST_BITS ")"},
       {"fast", 0, OPT_FLAG, &o.fast, "", "round to nearest, without calibration"},
+      {"calib", 0, OPT_TEXT, &calib, "FILE", "text to calibrate with (default: the model samples its own)"},
       {"seed", 0, OPT_U64, &o.seed, "N", "seed of rotation and calibration text (default 1)"},
       MACHINE_OPTIONS(machine),
   };
@@ -44,12 +74,19 @@ int cmd_cast(int argc, char **argv) {
     fprintf(stderr, "burin cast: --fast measures nothing that an average could be spent by: give widths, such as --bits all=4,head=6\n");
     return STATUS_USAGE;
   }
+  if (o.fast && calib) {
+    fprintf(stderr, "burin cast: --fast does not calibrate: it takes no --calib\n");
+    return STATUS_USAGE;
+  }
   o.isa = e.isa;
   o.threads = e.threads;
   Model m;
   CastReport report = {0};
   if (!model_open(&m, model_path, &err)) return fail("cast", &err);
-  bool ok = apart(&m, out, &err) && model_hash(&m, &err) && cast_model(&m, out, &o, &report, &err);
+  CalibText text = {0};
+  bool ok = apart(&m, out, &err) && (!calib || calib_open(&text, &m, calib, &o, &err)) && model_hash(&m, &err) &&
+            cast_model(&m, out, &o, &report, &err);
+  calib_close(&text);
   model_close(&m);
   if (!ok) return fail("cast", &err);
   fprintf(stderr, "cast %s in %.1f s\n", out, report.seconds);
