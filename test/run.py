@@ -721,6 +721,27 @@ def tasks_are_scored():
 
 
 @test
+def results_are_kept_in_the_chip():
+    """eval --record: one entry for each subject, the newest; the hash and the tokens stay."""
+    c = path("record.chip")
+    name = done(BURIN, "cast", TINY, "-o", c, "--fast").strip()
+    before = ids(c)
+    for options in (["--text", "LICENSE", "--ref", TINY], ["--text", "LICENSE", "--ref", TINY, "--json"], ["--text", "LICENSE", "--ctx", "256"]):
+        printed = done(BURIN, "eval", c, "--record", *options)
+        if "--json" in options:
+            kept = json.loads(done(BURIN, "info", c, "--json"))["provenance"]["quality"]
+            assert len(kept) == 1 and json.loads(printed).items() <= kept[0].items(), (printed, kept)
+    open(path("record.jsonl"), "w").write('{"text": "Once upon a time"}\n')
+    done(BURIN, "eval", c, "--record", "--tasks", path("record.jsonl"))
+    info = json.loads(done(BURIN, "info", c, "--json"))
+    kept = info["provenance"]["quality"]
+    assert [k.get("text", k.get("tasks_file")) for k in kept] == ["LICENSE", "LICENSE", "record.jsonl"] and info["hash"] == name, info
+    assert kept[0]["sha256"] == hashlib.sha256(open("LICENSE", "rb").read()).hexdigest() and kept[0]["ref_sha256"] == info["provenance"]["source"]["sha256"]
+    assert ids(c) == before
+    assert run(BURIN, "eval", TINY, "--model-only", "--record", "--text", "LICENSE").returncode == 2
+
+
+@test
 def context_limit_is_said_before_work():
     c = chip(TINY, "--bits", "4")
     r = run(BURIN, "run", c, "-p", PROMPT * 40, "-c", "32")

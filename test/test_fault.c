@@ -77,6 +77,44 @@ static void calibrated_casts_fail_cleanly(void **s) {
   check_cast(false, "4.25", 200);
 }
 
+static bool replace(const char *path, Str provenance, Err *e) {
+  Chip c;
+  if (!chip_open(&c, path, e)) return false;
+  bool ok = chip_replace_provenance(&c, provenance, e);
+  chip_close(&c);
+  return ok;
+}
+
+/* A chip gets a new provenance or stays what it was, byte by byte; its hash stays. */
+static void provenance_is_replaced_or_kept(void **s) {
+  (void)s;
+  char path[] = "/tmp/burin-fault-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  Err e = {0};
+  Buf before = {0}, after = {0};
+  Chip c;
+  assert_true(cast_to(path, true, "all=4", &e) && file_read_all(path, 1 << 24, &before, &e));
+  bool done = false;
+  for (long k = 1; !done && k < 1000; k++) {
+    Err f = {0};
+    fault_arm(k);
+    done = replace(path, STR("{\"quality\": []}"), &f);
+    fault_arm(0);
+    if (done == f.set) fail_msg("k = %ld: done %d, error '%s'", k, done, f.text);
+    after.n = 0;
+    assert_true(file_read_all(path, 1 << 24, &after, &e));
+    if (!done) assert_true(after.n == before.n && memcmp(after.s, before.s, after.n) == 0);
+  }
+  assert_true(done && chip_open(&c, path, &e) && chip_verify_all(&c, &e));
+  assert_true(str_eq(c.provenance, STR("{\"quality\": []}")) && memcmp(c.hash, before.s + 32, 32) == 0);
+  chip_close(&c);
+  buf_free(&before);
+  buf_free(&after);
+  unlink(path);
+}
+
 static void runs_fail_cleanly(void **s) {
   (void)s;
   char path[] = "/tmp/burin-fault-XXXXXX";
@@ -142,6 +180,6 @@ static void batches_equal_lone_runs(void **s) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly),
-                                     cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
+                                     cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
   return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }

@@ -123,6 +123,9 @@ bool chip_write_matrix(ChipWriter *w, int layer, MatKind kind, const Matrix *m, 
 /* Writes the provenance, fills hash, commits the file and frees w, whatever happens. */
 bool chip_writer_commit(ChipWriter *w, Str provenance, uint8_t hash[32], Err *err);
 void chip_writer_abort(ChipWriter *w);
+/* Writes the file of an open chip anew, with another provenance: it appears whole or not at all.  The hash stays, and so does
+ * what c maps. */
+bool chip_replace_provenance(const Chip *c, Str provenance, Err *err);
 
 /* ---- the arithmetic (doc/arithmetic.md 3), scalar and plain: the reference of every faster form ---- */
 

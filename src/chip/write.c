@@ -149,3 +149,26 @@ void chip_writer_abort(ChipWriter *w) {
   mem_free(w->section);
   mem_free(w);
 }
+
+bool chip_replace_provenance(const Chip *c, Str provenance, Err *err) {
+  FileHead head;
+  size_t table = (size_t)c->sections * sizeof(Section);
+  Section *section = mem_alloc((size_t)c->sections, sizeof *section, err);
+  if (!section) return false;
+  memcpy(&head, c->file.p, sizeof head);
+  memcpy(section, c->file.p + sizeof head, table);
+  Section *last = &section[c->sections - 1];
+  assert(last->kind == SEC_PROVENANCE);
+  last->bytes = provenance.n;
+  last->checksum = checksum64(provenance.s, provenance.n);
+  head.bytes = last->at + provenance.n;
+  Writer *w = sha256(provenance.s, provenance.n, last->sha256, err) ? writer_open(c->file.path, err) : NULL;
+  if (w) {
+    writer_put(w, &head, sizeof head);
+    writer_put(w, section, table);
+    writer_put(w, c->file.p + sizeof head + table, last->at - sizeof head - table);
+    writer_put(w, provenance.s, provenance.n);
+  }
+  mem_free(section);
+  return w && writer_commit(w, err);
+}

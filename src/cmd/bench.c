@@ -1,7 +1,6 @@
 /* cmd/bench: burin bench X.chip */
 #include "cmd/cmd.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -55,8 +54,7 @@ static void report(const Runner *r, const BenchOptions *o, const BenchResult *b)
                         engine_threads(r->engine), "prefill_tokens", o->prefill, "prefill_tps", b->prefill_tps, "decode_tokens",
                         o->decode, "decode_depth", o->depth, "decode_tps", b->decode_tps, "bytes_per_token", (json_int_t)bytes,
                         "read_gbps", b->bandwidth / 1e9, "bandwidth_share", share);
-  json_dumpf(j, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-  printf("\n");
+  print_json(j);
   json_decref(j);
 }
 

@@ -13,6 +13,8 @@
 #include "model/model.h"
 #include "text/text.h"
 
+#include <jansson.h>
+
 #define BURIN_VERSION "0.1.0"
 
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
@@ -109,7 +111,18 @@ typedef struct {
 } Softmax;
 /* Of n logits: f32, or s32 with 16 fraction bits. */
 Softmax softmax_of(const void *row, bool is_float, int n);
-/* Scores the tasks of a JSONL file (src/cmd/tasks.c says which), the first `most` of them (0: all), and prints. */
-bool eval_tasks(const Runner *r, const char *path, int most, bool json, Err *err);
+/* Scores the tasks of a JSONL file (src/cmd/tasks.c says which), the first `most` of them (0: all), and prints.
+ * `record`: keeps the result in the chip. */
+bool eval_tasks(const Runner *r, const char *path, int most, bool json, bool record, Err *err);
+
+/* ---- results ---- */
+/* The last part of a path. */
+const char *file_name(const char *path);
+void print_json(json_t *o);
+/* SHA-256 of a file as 64 digits. */
+bool file_hash_text(const char *path, char out[65], Err *err);
+/* Adds the result to the list "quality" of the chip's provenance, in place of an older one on the same text or tasks.  The
+ * chip's hash stays; the file is replaced whole. */
+bool record_result(const Chip *c, json_t *result, Err *err);
 
 #endif

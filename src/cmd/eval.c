@@ -6,7 +6,6 @@
  */
 #include "cmd/cmd.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +109,7 @@ static bool run_windows(Score *s, const Subjects *u, const int *ids, int windows
   return ok;
 }
 
-static void report(Score *s, const Chip *chip, bool json) {
+static json_t *report(Score *s, const Chip *chip, bool json) {
   bool has_chip = chip != NULL, has_ref = s->ref != NULL;
   double same = 0, nll = mean(s->nll, s->scored), ref_nll = mean(s->ref_nll, s->scored), kl = mean(s->kl, s->scored);
   double spread = 0;
@@ -118,32 +117,49 @@ static void report(Score *s, const Chip *chip, bool json) {
   double error = sqrt(spread) / (double)s->scored * exp(nll);
   qsort(s->kl, s->scored, sizeof *s->kl, by_value);
   double p99 = s->kl[(size_t)((double)(s->scored - 1) * 0.99)];
+  json_t *o = json_object();
+  json_object_set_new(o, "tokens", json_integer((json_int_t)s->scored));
+  json_object_set_new(o, "ppl", has_chip ? json_real(exp(nll)) : json_null());
+  json_object_set_new(o, "ref_ppl", has_ref ? json_real(exp(ref_nll)) : json_null());
+  json_object_set_new(o, "kl_mean", has_chip && has_ref ? json_real(kl) : json_null());
+  json_object_set_new(o, "kl_p99", has_chip && has_ref ? json_real(p99) : json_null());
+  json_object_set_new(o, "top1", has_chip && has_ref ? json_real(same / (double)s->scored) : json_null());
+  json_object_set_new(o, "bits_per_weight", has_chip ? json_real(chip_bits_per_weight(chip)) : json_null());
   if (json) {
-    json_t *o = json_object();
-    json_object_set_new(o, "tokens", json_integer((json_int_t)s->scored));
-    json_object_set_new(o, "ppl", has_chip ? json_real(exp(nll)) : json_null());
-    json_object_set_new(o, "ref_ppl", has_ref ? json_real(exp(ref_nll)) : json_null());
-    json_object_set_new(o, "kl_mean", has_chip && has_ref ? json_real(kl) : json_null());
-    json_object_set_new(o, "kl_p99", has_chip && has_ref ? json_real(p99) : json_null());
-    json_object_set_new(o, "top1", has_chip && has_ref ? json_real(same / (double)s->scored) : json_null());
-    json_object_set_new(o, "bits_per_weight", has_chip ? json_real(chip_bits_per_weight(chip)) : json_null());
-    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
-    printf("\n");
-    json_decref(o);
-    return;
+    print_json(o);
+    return o;
   }
   printf("tokens      %zu\n", s->scored);
   if (has_chip) printf("perplexity  %.4f +- %.4f at %.3f bits a weight\n", exp(nll), error, chip_bits_per_weight(chip));
   if (has_ref) printf("source      %.4f\n", exp(ref_nll));
   if (has_chip && has_ref) printf("KL          %.5f nats a token, 99 %%: %.4f; same top token: %.2f %%\n", kl, p99, 100 * same / (double)s->scored);
+  return o;
 }
 
 typedef struct {
   const char *text, *ref, *tasks;
   int ctx, chunks, from;
-  bool json, model_only;
+  bool json, record, model_only;
   MachineOptions machine;
 } EvalOptions;
+
+/* Prints, and keeps the result in the chip where that is wanted: with what it was measured on. */
+static bool finish(Score *s, const Runner *r, Model *ref, const EvalOptions *o, Err *err) {
+  json_t *result = report(s, o->model_only ? NULL : &r->chip, o->json);
+  char hash[65];
+  bool ok = !o->record || (file_hash_text(o->text, hash, err) && (!o->ref || model_hash(ref, err)));
+  if (ok && o->record) {
+    json_object_set_new(result, "text", json_string(file_name(o->text)));
+    json_object_set_new(result, "sha256", json_string(hash));
+    json_object_set_new(result, "ctx", json_integer(s->ctx));
+    json_object_set_new(result, "score_from", json_integer(s->from));
+    if (o->ref) hex_of(ref->hash, 32, hash);
+    json_object_set_new(result, "ref_sha256", o->ref ? json_string(hash) : json_null());
+    ok = record_result(&r->chip, result, err);
+  }
+  json_decref(result);
+  return ok;
+}
 
 static bool evaluate(const char *path, const EvalOptions *o, Err *err) {
   Runner r = {0};
@@ -176,7 +192,7 @@ static bool evaluate(const char *path, const EvalOptions *o, Err *err) {
   if (ok && !o->model_only) ok = (u.session = session_new(r.engine, o->ctx, err)) != NULL;
   if (ok && ref) ok = (u.oracle = oracle_new(&m, u.pool, err)) != NULL;
   ok = ok && run_windows(&s, &u, ids.id, windows, err);
-  if (ok) report(&s, o->model_only ? NULL : &r.chip, o->json);
+  ok = ok && finish(&s, &r, &m, o, err);
   void *all[] = {s.window, s.nll, s.ref_nll, s.kl, s.same};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   tokens_free(&ids);
@@ -192,7 +208,7 @@ static bool evaluate(const char *path, const EvalOptions *o, Err *err) {
 
 static bool run_tasks(const char *path, const EvalOptions *o, Err *err) {
   Runner r = {0};
-  bool ok = runner_open(&r, path, &o->machine, err) && eval_tasks(&r, o->tasks, o->chunks, o->json, err);
+  bool ok = runner_open(&r, path, &o->machine, err) && eval_tasks(&r, o->tasks, o->chunks, o->json, o->record, err);
   runner_close(&r);
   return ok;
 }
@@ -208,6 +224,7 @@ int cmd_eval(int argc, char **argv) {
       {"ctx", 'c', OPT_INT, &o.ctx, "N", "tokens of a window (default 512)"},
       {"chunks", 0, OPT_INT, &o.chunks, "N", "only the first N windows, or tasks"},
       {"score-from", 0, OPT_INT, &o.from, "N", "first position of a window that counts (default: half of it)"},
+      {"record", 0, OPT_FLAG, &o.record, "", "keep the result in the chip's provenance; its hash stays"},
       {"json", 0, OPT_FLAG, &o.json, "", "print JSON"},
       MACHINE_OPTIONS(o.machine),
   };
@@ -216,9 +233,10 @@ int cmd_eval(int argc, char **argv) {
                        sizeof option / sizeof *option, 1};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
-  if (!o.text == !o.tasks || o.ctx < 4 || (o.tasks && (o.ref || o.model_only))) {
+  if (!o.text == !o.tasks || o.ctx < 4 || (o.tasks && (o.ref || o.model_only)) || (o.record && o.model_only)) {
     const char *what = o.ctx < 4             ? "--ctx: expected 4 or more"
                        : !o.text == !o.tasks ? "one of --text FILE and --tasks FILE is needed"
+                       : !o.tasks            ? "--record keeps a chip's result: without --model-only"
                                              : "--tasks scores a chip: without --ref and --model-only";
     fprintf(stderr, "burin eval: %s\nusage: %s\n", what, usage.usage);
     return STATUS_USAGE;

@@ -1,7 +1,6 @@
 /* cmd/info: burin info FILE */
 #include "cmd/cmd.h"
 
-#include <jansson.h>
 #include <stdio.h>
 
 static json_t *text_of(Str s) {
@@ -42,12 +41,6 @@ static void shape_print(int dim, int ffn, int heads, int kv_heads, int head_dim,
   printf("shape            dim %d, ffn %d, heads %d of %d, kv heads %d, vocabulary %d\n", dim, ffn, heads, head_dim, kv_heads, vocab);
 }
 
-static void print_json(json_t *o) {
-  json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-  printf("\n");
-  json_decref(o);
-}
-
 /* ---- models ---- */
 
 static void count_types(const Model *m, uint64_t values[T_COUNT], uint64_t *bytes) {
@@ -73,6 +66,7 @@ static bool info_model(const char *path, bool json, Err *err) {
       json_t *o = common_json(&c);
       json_object_set_new(o, "arithmetic", json_null());
       print_json(o);
+      json_decref(o);
     } else {
       common_print(&c);
       shape_print(m.shape.dim, m.shape.ffn, m.shape.heads, m.shape.kv_heads, m.shape.head_dim, m.shape.vocab);
@@ -124,6 +118,7 @@ static bool info_chip(const char *path, bool json, Err *err) {
       json_object_set_new(o, "bits", bits_json(&chip));
       if (p) json_object_set(o, "provenance", p);
       print_json(o);
+      json_decref(o);
     } else {
       common_print(&c);
       const ChipShape *s = &chip.shape;

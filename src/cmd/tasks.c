@@ -11,7 +11,6 @@
  */
 #include "cmd/cmd.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,25 +153,42 @@ static bool score_task(Scores *s, const Task *t, Err *err) {
   return true;
 }
 
-static void print_scores(const Scores *s, bool json) {
+static json_t *scores_json(const Scores *s) {
   double n = s->tasks, a = s->right / n, b = s->right_by_byte / n, words = n - s->of_choices;
   double ea = n > 1 ? sqrt(a * (1 - a) / (n - 1)) : NAN, eb = n > 1 ? sqrt(b * (1 - b) / (n - 1)) : NAN;
-  if (json) {
-    json_t *o = json_object();
-    json_object_set_new(o, "tasks", json_integer(s->tasks));
-    json_object_set_new(o, "accuracy", json_real(a));
-    json_object_set_new(o, "accuracy_error", n > 1 ? json_real(ea) : json_null());
-    json_object_set_new(o, "accuracy_by_byte", json_real(b));
-    json_object_set_new(o, "accuracy_by_byte_error", n > 1 ? json_real(eb) : json_null());
-    json_object_set_new(o, "last_word_ppl", words > 0 ? json_real(exp(-s->log_likelihood / words)) : json_null());
-    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8));
-    printf("\n");
-    json_decref(o);
-    return;
+  json_t *o = json_object();
+  json_object_set_new(o, "tasks", json_integer(s->tasks));
+  json_object_set_new(o, "accuracy", json_real(a));
+  json_object_set_new(o, "accuracy_error", n > 1 ? json_real(ea) : json_null());
+  json_object_set_new(o, "accuracy_by_byte", json_real(b));
+  json_object_set_new(o, "accuracy_by_byte_error", n > 1 ? json_real(eb) : json_null());
+  json_object_set_new(o, "last_word_ppl", words > 0 ? json_real(exp(-s->log_likelihood / words)) : json_null());
+  return o;
+}
+
+static double real_of(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
+
+static void print_scores(const Scores *s, const json_t *o) {
+  printf("tasks       %d\naccuracy    %.2f %% +- %.2f\n", s->tasks, 100 * real_of(o, "accuracy"), 100 * real_of(o, "accuracy_error"));
+  if (s->of_choices)
+    printf("by bytes    %.2f %% +- %.2f (log-likelihood over the bytes of a choice)\n", 100 * real_of(o, "accuracy_by_byte"),
+           100 * real_of(o, "accuracy_by_byte_error"));
+  if (s->tasks > s->of_choices) printf("last words  perplexity %.3f\n", real_of(o, "last_word_ppl"));
+}
+
+static bool finish(const Scores *s, const char *path, bool json, bool record, Err *err) {
+  json_t *o = scores_json(s);
+  if (json) print_json(o);
+  else print_scores(s, o);
+  char hash[65];
+  bool ok = !record || file_hash_text(path, hash, err);
+  if (ok && record) {
+    json_object_set_new(o, "tasks_file", json_string(file_name(path)));
+    json_object_set_new(o, "sha256", json_string(hash));
+    ok = record_result(&s->r->chip, o, err);
   }
-  printf("tasks       %d\naccuracy    %.2f %% +- %.2f\n", s->tasks, 100 * a, 100 * ea);
-  if (s->of_choices) printf("by bytes    %.2f %% +- %.2f (log-likelihood over the bytes of a choice)\n", 100 * b, 100 * eb);
-  if (words > 0) printf("last words  perplexity %.3f\n", exp(-s->log_likelihood / words));
+  json_decref(o);
+  return ok;
 }
 
 static bool score_line(Scores *s, const char *path, int line, Str text, Err *err) {
@@ -186,7 +202,7 @@ static bool score_line(Scores *s, const char *path, int line, Str text, Err *err
   return ok || err_set(err, "%s:%d: %s", path, line, inner.text);
 }
 
-bool eval_tasks(const Runner *r, const char *path, int most, bool json, Err *err) {
+bool eval_tasks(const Runner *r, const char *path, int most, bool json, bool record, Err *err) {
   Buf all = {0};
   Scores s = {.r = r};
   Progress progress;
@@ -204,7 +220,7 @@ bool eval_tasks(const Runner *r, const char *path, int most, bool json, Err *err
   }
   progress_end(&progress);
   if (ok && !s.tasks) ok = err_set(err, "%s: no tasks", path);
-  if (ok) print_scores(&s, json);
+  ok = ok && finish(&s, path, json, record, err);
   session_free(s.session);
   tokens_free(&s.fed);
   mem_free(s.z);
