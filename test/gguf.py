@@ -7,7 +7,8 @@ import json, random, struct
 U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
 TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22),
          "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110),
-         "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2)}
+         "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2),
+         "TQ1_0": (34, 256, 54), "TQ2_0": (35, 256, 66)}
 # offset and value of the f16 scales of a block: weights of a few hundredths
 SCALES = {"Q4_0": [(0, .008)], "Q4_1": [(0, .008), (2, -.06)], "Q5_0": [(0, .004)], "Q5_1": [(0, .004), (2, -.06)],
           "Q8_0": [(0, .0006)], "Q2_K": [(80, .003), (82, .003)], "Q3_K": [(108, .001)],
@@ -30,6 +31,16 @@ def kv(key, kind, value, element=None):
     return out + struct.pack(one[kind], value)
 
 
+def ternary_block(kind, digit, scale):
+    """256 digits 0 1 2 for -1 0 1."""
+    if kind == "TQ2_0":
+        codes = bytes(sum(digit[h * 128 + k * 32 + i] << 2 * k for k in range(4)) for h in (0, 1) for i in range(32))
+    else:  # five digits a byte, four in the last four bytes
+        pack = lambda at, stride, i, n: (sum(digit[at + k * stride + i] * 3 ** (4 - k) for k in range(n)) * 256 + 242) // 243
+        codes = bytes([pack(0, 32, i, 5) for i in range(32)] + [pack(160, 16, i, 5) for i in range(16)] + [pack(240, 4, i, 4) for i in range(4)])
+    return codes + struct.pack("<e", scale)
+
+
 def block_data(kind, n, rng):
     """n weights of a type."""
     _, per, size = TYPES[kind]
@@ -39,6 +50,8 @@ def block_data(kind, n, rng):
         return b"".join(struct.pack("<e", rng.gauss(0, .05)) for _ in range(n))
     if kind == "BF16":
         return b"".join(struct.pack("<f", rng.gauss(0, .05))[2:] for _ in range(n))
+    if kind[0] == "T":
+        return b"".join(ternary_block(kind, [rng.randrange(3) for _ in range(256)], .03) for _ in range(n // 256))
     out = bytearray(rng.randbytes(n // per * size))
     for i in range(0, len(out), size):
         for at, v in SCALES[kind]:
@@ -80,7 +93,8 @@ def llama_tensors(layers, dim, ffn, heads, kv_heads, vocab, kind="F16", tied=Tru
     rng = random.Random(seed)
     hd = head_dim or dim // heads
     def mat(name, rows, cols):
-        k = kind if cols % TYPES[kind][1] == 0 else "F16"
+        ternary = kind[0] == "T" and not name.startswith("blk.")  # such models keep embedding and head wide
+        k = kind if cols % TYPES[kind][1] == 0 and not ternary else "F16"
         return (name, [cols, rows], k, block_data(k, rows * cols, rng))
     def norm(name, n):
         return (name, [n], "F32", b"".join(struct.pack("<f", rng.uniform(.5, 1.5)) for _ in range(n)))

@@ -4,7 +4,7 @@
 Prints a line a test and ends with `N passed, N failed` (`, N skipped`).  A test is a function decorated with @test; it
 raises on failure, returns the number of checks that stand behind it or None, and may raise Skip.
 """
-import concurrent.futures, glob, hashlib, json, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+import concurrent.futures, glob, hashlib, json, os, random, re, shutil, signal, struct, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
@@ -204,6 +204,55 @@ def block_types_cast_and_agree_with_the_oracle():
         d = differ(random_model("types", (1, 256, 256, 4, 2, 300, None, True), kind), "--bits", "all=8", "--fast")
         assert d["kl"] < 0.02 and d["spread"] > 0.01, f"{kind}: {d}"
     return len(gguf.TYPES)
+
+
+def chip_codes(file):
+    """(layer, kind) -> rows of codes, read by the description in doc/chip-file.md."""
+    data, out = open(file, "rb").read(), {}
+    for i in range(struct_sections(data)):
+        kind, layer, at = struct.unpack_from("<IiQ", data, 64 + 64 * i)
+        if kind < 16:
+            continue
+        rows, cols, bits, levels, grouped, exponent = struct.unpack_from("<5Ii", data, at)
+        level, groups, up = data[at + 64:at + 64 + levels], -(-cols // 64), lambda n: -(-n // 64) * 64
+        scale_at = at + up(320)
+        group_at = scale_at + up(2 * rows)
+        code_at = group_at + up(rows * groups * grouped)
+        table = []
+        for r in range(rows):
+            string = int.from_bytes(data[code_at + r * groups * 8 * bits:code_at + (r + 1) * groups * 8 * bits], "little")
+            table.append([(string >> bits * c) & ((1 << bits) - 1) for c in range(cols)])
+        out[layer, kind - 16] = (table, [l - 256 if l > 127 else l for l in level], data[group_at:code_at],
+                                 [x * 2.0 ** exponent for x in struct.unpack_from(f"<{rows}H", data, scale_at)])
+    return out
+
+
+@test
+def ternary_models_are_kept():
+    """--keep: the codes and scales of the source, and only the error of activations; calibrated or not; anything else is refused."""
+    shape, names = (2, 256, 512, 8, 4, 300, None, False), ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    for kind in ("TQ1_0", "TQ2_0"):
+        model = random_model("ternary", shape, kind)
+        layers, dim, ffn, heads, kv_heads, vocab, head_dim, tied = shape
+        source = {name: raw for name, dims, k, raw in gguf.llama_tensors(layers, dim, ffn, heads, kv_heads, vocab, kind, tied, head_dim)}
+        kept, rounded = differ(model, "--keep", "--fast"), differ(model, "--bits", "all=2,head=8,embed=8", "--fast")
+        assert kept["kl"] < 0.0005 and rounded["kl"] > 10 * kept["kl"], (kept, rounded)
+        codes = chip_codes(chip(model, "--keep", "--fast"))
+        for layer in range(layers):
+            for k, name in enumerate(names):
+                table, level, groups, scales = codes[layer, k]
+                size, cols = gguf.TYPES[kind][2], len(table[0])
+                raw = source[f"blk.{layer}.{name}.weight"]
+                want = [gguf.ternary_block(kind, row[i:i + 256], .03) for row in table for i in range(0, cols, 256)]
+                assert level == [-1, 0, 1] and b"".join(want) == raw, f"{name} of layer {layer}"
+                d = struct.unpack("<e", raw[size - 2:size])[0] * (1.4426950408889634 / 32 ** .5 if k == 0 else 1)
+                assert all(abs(s / d - 1) < 2 ** -16 for s in scales) and (k == 0 or all(s == d for s in scales)), (scales[0], d)
+    assert differ(model, "--keep", "--bits", "head=6")["kl"] < 0.002
+    r = run(BURIN, "cast", random_model("plain", SHAPES["plain"]), "-o", path("none.chip"), "--keep", "--fast")
+    assert r.returncode == 1 and re.search(r"tensor 'blk.0.attn_q.weight': row 0, column 1: --keep expected 0 or \+-[\d.]+, found ", r.stderr), r.stderr
+    r = run(BURIN, "cast", model, "-o", path("none.chip"), "--keep", "--bits", "v=4")
+    assert r.returncode == 2 and "head and embed only" in r.stderr, r.stderr
+    return 2 * layers * len(names)
 
 
 @test

@@ -103,18 +103,21 @@ static void vectors_are_equal(void **s) {
   enum { N = 640 };
   static int32_t v[N], u[N], w[N], w2[N];
   static int8_t a[N], b[N];
+  static int16_t g[N];
   for (int round = 0; round < 3000; round++) {
     int n = random_in(&p, 1, N), shift = random_in(&p, 0, 31);
     for (int i = 0; i < n; i++) v[i] = wild(&p) >> shift, u[i] = wild(&p);
     ChipShape shape = {.dim = n, .root_dim = (uint32_t)random_in(&p, 256, 65535), .eps = pcg_next(&p) >> random_in(&p, 0, 31)};
     Step step = quant8(v, n, a);
-    Scale x = norm8(&shape, v, b);
+    for (int i = 0; i < n; i++) g[i] = (int16_t)random_in(&p, -32768, 32767);
+    Gain some = {g, random_in(&p, -64, 32)}, *gain = round & 1 ? &some : NULL;
+    Scale x = norm8(&shape, gain, v, b, w);
     for (int i = 0; i < isas; i++) {
       static int8_t c[N];
       Step mine = kernels[i]->quant8(v, n, c);
       assert_true(mine.u == step.u && mine.e == step.e);
       assert_memory_equal(a, c, n);
-      Scale y = kernels[i]->norm8(&shape, v, c);
+      Scale y = kernels[i]->norm8(&shape, gain, v, c, w);
       assert_memory_equal(b, c, n);
       assert_true(x.M == y.M && x.E == y.E);
       kernels[i]->gate(v, u, n, w);

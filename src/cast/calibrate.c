@@ -22,6 +22,12 @@ int draft_bits(const Folding *f) { return f->model->parameters > LARGE ? 4 : 8; 
 static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
   int rows, cols;
   OwnMatrix o;
+  if (f->shape.kept && kind != MAT_HEAD) {
+    if (!keep_matrix(f, layer, kind, &o, err)) return false;
+    bool kept = engine_install(e, layer, kind, &o.m, err);
+    own_matrix_free(&o);
+    return kept;
+  }
   chip_extent(&f->shape, kind, &rows, &cols);
   float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
   bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, draft_bits(f), true, err);

@@ -20,6 +20,8 @@ typedef struct {
   Chip base;          /* shape, rotary tables, vocabulary, embedding: what an engine needs beside matrices */
   OwnMatrix embed;
   int16_t *rotary_high, *rotary_low;
+  Gain (*gain)[GAINS]; /* (layers), of a kept model; their values in gain_values */
+  int16_t *gain_values;
   ChipWriter *out;
   int *bits;          /* (matrices) by number, as in parts.h */
   Engine *engine;     /* of the walk: the chip as cast so far */
@@ -54,6 +56,19 @@ static bool make_rotary(Cast *c, Err *err) {
   return ok;
 }
 
+static bool make_gains(Cast *c, Err *err) {
+  size_t layers = (size_t)c->f.shape.layers, dim = (size_t)c->f.shape.dim;
+  c->gain = mem_alloc(layers, sizeof *c->gain, err);
+  c->gain_values = mem_alloc(layers * GAINS, dim * sizeof *c->gain_values, err);
+  bool ok = c->gain && c->gain_values;
+  for (size_t i = 0; ok && i < layers * GAINS; i++) {
+    Gain *gain = &c->gain[i / GAINS][i % GAINS];
+    gain->g = c->gain_values + i * dim;
+    ok = keep_gains(&c->f, (int)(i / GAINS), (GainKind)(i % GAINS), c->gain_values + i * dim, &gain->exponent, err);
+  }
+  return ok;
+}
+
 static bool make_embedding(Cast *c, Err *err) {
   int rows = c->f.shape.vocab, cols = c->f.shape.dim;
   float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
@@ -68,21 +83,26 @@ static bool make_embedding(Cast *c, Err *err) {
 static bool cast_matrix(Cast *c, int layer, MatKind kind, const Factor *factor, Err *err) {
   int rows, cols;
   chip_extent(&c->f.shape, kind, &rows, &cols);
+  bool keep = c->o->keep && kind != MAT_HEAD;
   int bits = c->bits[(kind == MAT_HEAD ? c->f.shape.layers : layer) * MAT_PER_LAYER + (kind == MAT_HEAD ? 0 : (int)kind)];
   OwnMatrix o = {0};
-  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
-  bool ok = w && fold_matrix(&c->f, layer, kind, w, err) &&
-            own_matrix_new(&o, rows, cols, bits, true, err) &&
-            quantise(&o, w, factor, c->pool, c->o->isa, err) &&
-            chip_write_matrix(c->out, layer, kind, &o.m, err) &&
+  float *w = keep ? NULL : mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
+  bool made = keep ? keep_matrix(&c->f, layer, kind, &o, err)
+                   : w && fold_matrix(&c->f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, bits, true, err) &&
+                         quantise(&o, w, factor, c->pool, c->o->isa, err);
+  bool ok = made && chip_write_matrix(c->out, layer, kind, &o.m, err) &&
             (!c->engine || kind == MAT_HEAD || engine_install(c->engine, layer, kind, &o.m, err));
   own_matrix_free(&o);
   mem_free(w);
   return ok;
 }
 
+/* What stands before the matrices of a layer. */
+static bool begin_layer(Cast *c, int layer, Err *err) { return !c->gain || chip_write_gains(c->out, layer, c->gain[layer], err); }
+
 static bool cast_fast(Cast *c, Err *err) {
   for (int l = 0; l < c->f.shape.layers; l++) {
+    if (!begin_layer(c, l, err)) return false;
     for (int k = 0; k < MAT_PER_LAYER; k++)
       if (!cast_matrix(c, l, (MatKind)k, NULL, err)) return false;
     progress_to(&c->progress, (l + 1.0) / (c->f.shape.layers + 4));
@@ -97,9 +117,11 @@ static void count_saturated(Cast *c, const EngineStop *at) {
 
 /* The matrices that read one input share its statistics. */
 static bool cast_stop(Cast *c, const EngineStop *at, Err *err) {
-  Factor factor;
+  Factor factor = {0};
+  bool keep = c->o->keep && at->first != MAT_HEAD; /* nothing is rounded */
   count_saturated(c, at);
-  if (!factor_at(&factor, at, c->pool, c->o->isa, err)) return false;
+  if (at->first == MAT_Q && !begin_layer(c, at->layer, err)) return false;
+  if (!keep && !factor_at(&factor, at, c->pool, c->o->isa, err)) return false;
   bool ok = true;
   for (int k = 0; ok && k < matrices_at(at->first); k++)
     ok = cast_matrix(c, at->first == MAT_HEAD ? -1 : at->layer, (MatKind)((int)at->first + k), &factor, err);
@@ -162,7 +184,7 @@ static char *provenance(const Cast *c, Err *err) {
   json_t *root = json_pack(
       "{s:{s:s, s:s%, s:s%, s:s%}, s:{s:o, s:s, s:I}, s:i, s:{s:i, s:s, s:I}}", "source", "sha256", hash, "arch", c->model->arch.s,
       c->model->arch.n, "name", c->model->name.s, c->model->name.n, "license", c->model->license.s, c->model->license.n, "cast",
-      "bits", bits, "rounding", c->o->fast ? "nearest" : "gptq", "seed", (json_int_t)c->o->seed, "arithmetic", CHIP_ARITHMETIC,
+      "bits", bits, "rounding", c->o->keep ? "kept" : c->o->fast ? "nearest" : "gptq", "seed", (json_int_t)c->o->seed, "arithmetic", CHIP_ARITHMETIC,
       "calibration", "tokens", c->report->calibration_tokens, "text", c->o->fast ? "none" : c->o->text ? c->o->text_hash : "sampled", "saturated", (json_int_t)c->report->saturated);
   char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
   json_decref(root);
@@ -173,8 +195,10 @@ static char *provenance(const Cast *c, Err *err) {
 /* ---- the whole ---- */
 
 static bool run(Cast *c, const char *path, Err *err) {
-  if (!folding_new(&c->f, c->model, c->o->seed, c->pool, err) || !make_rotary(c, err) || !make_embedding(c, err)) return false;
-  c->base = (Chip){.shape = c->f.shape, .embed = c->embed.m, .vocab = c->model->vocab, .rotary_high = c->rotary_high, .rotary_low = c->rotary_low};
+  if (!folding_new(&c->f, c->model, c->o->seed, c->o->keep, c->pool, err) || !make_rotary(c, err) || !make_embedding(c, err)) return false;
+  if (c->o->keep && !make_gains(c, err)) return false;
+  c->base = (Chip){.shape = c->f.shape, .embed = c->embed.m, .vocab = c->model->vocab, .gain = c->gain,
+                   .rotary_high = c->rotary_high, .rotary_low = c->rotary_low};
   int matrices = c->f.shape.layers * MAT_PER_LAYER + 1;
   if (!(c->bits = mem_alloc((size_t)matrices, sizeof *c->bits, err))) return false;
   for (int i = 0; i < matrices; i++) c->bits[i] = c->o->bits[i == matrices - 1 ? MAT_HEAD : i % MAT_PER_LAYER];
@@ -206,6 +230,8 @@ bool cast_model(const Model *m, const char *path, const CastOptions *options, Ca
   mem_free(c.bits);
   mem_free(c.rotary_high);
   mem_free(c.rotary_low);
+  mem_free(c.gain);
+  mem_free(c.gain_values);
   folding_free(&c.f);
   pool_free(c.pool);
   report->seconds = now_seconds() - start;

@@ -14,6 +14,7 @@ typedef struct {
   double budget;       /* bits a weight, codes and scales, over all that is read for a token; 0: every kind has its width */
   int bits[MAT_KINDS]; /* 2 3 4 6 8, the embedding 6 or 8; 0: the cast spends the budget by measured loss */
   bool fast;           /* round to nearest; no calibration */
+  bool keep;           /* the layers' matrices are ternary: their codes are carried through; bits says head and embed only */
   uint64_t seed;       /* of rotation and calibration text */
   const int *text;     /* tokens of calibration text; NULL: the model samples its own */
   size_t text_tokens;  /* windows are spread evenly over them */
@@ -26,6 +27,7 @@ typedef struct {
  * a token reads one row, has 6 bits, or 8 with budgets from 6 on. */
 #define CAST_DEFAULT_BITS "4.5"
 #define CAST_FAST_BITS "all=4,head=6" /* without calibration nothing is measured that a budget could be spent by */
+#define CAST_KEEP_BITS "all=2,head=8,embed=8"
 bool cast_parse_bits(CastOptions *o, const char *text, Err *err);
 
 typedef struct {

@@ -9,7 +9,7 @@
 
 static int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 
-bool folding_new(Folding *f, const Model *m, uint64_t seed, Pool *pool, Err *err) {
+bool folding_new(Folding *f, const Model *m, uint64_t seed, bool keep, Pool *pool, Err *err) {
   const Shape *s = &m->shape;
   *f = (Folding){.model = m, .pool = pool};
   f->shape = (ChipShape){
@@ -18,7 +18,9 @@ bool folding_new(Folding *f, const Model *m, uint64_t seed, Pool *pool, Err *err
       .pairs = s->pairs == PAIRS_ADJACENT ? CHIP_PAIRS_ADJACENT : CHIP_PAIRS_HALVES,
       .root_dim = (uint32_t)floor(sqrt((double)s->dim) * 256 + 0.5),
       .eps = (uint64_t)floor(s->eps * s->dim * (double)(1 << 2 * FRAC) + 0.5),
+      .kept = keep,
   };
+  if (keep) return true;
   return rotation_new(&f->residual, s->dim, seed, err) && rotation_new(&f->head, s->head_dim, seed + 1, err);
 }
 
@@ -46,6 +48,15 @@ typedef struct {
   size_t scratch_each;
 } FoldJob;
 
+const Tensor *fold_source(const Folding *f, int layer, MatKind kind) {
+  TensorId id = source[kind].tensor;
+  return id < M_FIRST_OF_LAYER ? f->model->tensor[id] : model_layer_tensor(f->model, layer, id);
+}
+
+double fold_factor(const Folding *f, MatKind kind) { /* of q: scores become exponents of two */
+  return kind == MAT_Q ? 1.4426950408889634 / sqrt((double)f->shape.head_dim) : 1;
+}
+
 static bool reads_residual(MatKind k) { return k != MAT_O && k != MAT_DOWN; }
 
 /* One row: dequantise, gain, and the transforms that act along the row. */
@@ -56,7 +67,7 @@ static void fold_row(const FoldJob *j, int row, float *scratch) {
   tensor_rows(j->t, row, 1, w);
   if (j->gain)
     for (int c = 0; c < j->cols; c++) w[c] *= j->gain[c];
-  if (reads_residual(j->kind)) rotation_apply(&j->f->residual, w, 1, scratch);
+  if (reads_residual(j->kind) && !s->kept) rotation_apply(&j->f->residual, w, 1, scratch);
   if (j->kind == MAT_O)
     for (int h = 0; h < s->heads; h++) rotation_apply(&j->f->head, w + h * s->head_dim, 1, scratch);
   if (j->kind == MAT_DOWN)
@@ -64,8 +75,8 @@ static void fold_row(const FoldJob *j, int row, float *scratch) {
       hadamard(w + b, BUTTERFLY, 1);
       for (int c = b; c < b + BUTTERFLY; c++) w[c] /= BUTTERFLY;
     }
-  if (j->kind == MAT_Q) { /* scores become exponents of two */
-    float scale = (float)(1.4426950408889634 / sqrt((double)s->head_dim));
+  if (j->kind == MAT_Q) {
+    float scale = (float)fold_factor(j->f, MAT_Q);
     for (int c = 0; c < j->cols; c++) w[c] *= scale;
   }
 }
@@ -96,8 +107,8 @@ static void fold_columns_run(void *arg, int t, int threads) {
 
 bool fold_matrix(const Folding *f, int layer, MatKind kind, float *w, Err *err) {
   const Model *m = f->model;
-  TensorId id = source[kind].tensor, gain_id = source[kind].gain;
-  const Tensor *t = id < M_FIRST_OF_LAYER ? m->tensor[id] : model_layer_tensor(m, layer, id);
+  TensorId gain_id = source[kind].gain;
+  const Tensor *t = fold_source(f, layer, kind);
   FoldJob j = {.f = f, .t = t, .kind = kind, .w = w, .cols = kind == MAT_DOWN ? f->shape.ffn : (int)t->cols};
   float *gain = NULL;
   if (gain_id != M_COUNT) {

@@ -27,10 +27,14 @@ typedef struct {
   Pool *pool;
 } Folding;
 
-bool folding_new(Folding *f, const Model *m, uint64_t seed, Pool *pool, Err *err);
+/* keep: the layers' matrices stay as they are (keep_matrix); embedding and head are not rotated. */
+bool folding_new(Folding *f, const Model *m, uint64_t seed, bool keep, Pool *pool, Err *err);
 void folding_free(Folding *f);
 /* w (rows, cols) <- matrix `kind` of layer `layer`. */
 bool fold_matrix(const Folding *f, int layer, MatKind kind, float *w, Err *err);
+/* The tensor behind a matrix, and the factor on all its weights. */
+const Tensor *fold_source(const Folding *f, int layer, MatKind kind);
+double fold_factor(const Folding *f, MatKind kind);
 
 /* ---- rounding ---- */
 typedef struct {
@@ -41,6 +45,14 @@ typedef struct {
 
 bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Err *err);
 void own_matrix_free(OwnMatrix *o);
+
+void set_code(OwnMatrix *o, int row, int col, unsigned code); /* over a code of 0 */
+
+/* ---- ternary sources ---- */
+/* o <- the source's own codes: levels -1, 0, 1, group scales 1.  A weight that is not 0 or its row's one magnitude is an error. */
+bool keep_matrix(const Folding *f, int layer, MatKind kind, OwnMatrix *o, Err *err);
+/* g[dim] * 2^exponent <- gains of a norm, 15 bits and a sign. */
+bool keep_gains(const Folding *f, int layer, GainKind kind, int16_t *g, int *exponent, Err *err);
 
 /* The inverse root of a Hessian, as GPTQ uses it: u (n, n), u[j][k] for k <= j is U[k][j] of H^-1 = U^T U. */
 typedef struct {

@@ -51,7 +51,7 @@ void own_matrix_free(OwnMatrix *o) {
 }
 
 /* The counterpart of matrix_code. */
-static void set_code(OwnMatrix *o, int row, int col, unsigned code) {
+void set_code(OwnMatrix *o, int row, int col, unsigned code) {
   int bits = o->m.bits;
   uint8_t *g = o->codes + ((size_t)row * (size_t)o->m.groups + (size_t)(col / GROUP)) * (size_t)(8 * bits);
   unsigned bit = (unsigned)(col % GROUP * bits);

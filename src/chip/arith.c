@@ -29,9 +29,11 @@ Step quant8(const int32_t *v, int n, int8_t *a) {
   return step;
 }
 
-Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a) {
-  Step step = quant8(h, s->dim, a);
-  int shift = step.e > 0 ? step.e : 0;
+Scale norm8(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v) {
+  for (int i = 0; gain && i < s->dim; i++) v[i] = rsr_sat((int64_t)h[i] * gain->g[i], 14);
+  Step step = quant8(gain ? v : h, s->dim, a);
+  int shift = bit_length(max_magnitude(h, s->dim)) - 15;
+  if (shift < 0) shift = 0;
   uint64_t sum = s->eps >> 2 * shift;
   for (int i = 0; i < s->dim; i++) {
     int64_t x = rsr(h[i], shift);
@@ -39,7 +41,7 @@ Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a) {
   }
   if (sum == 0) sum = 1;
   uint64_t root = isqrt(sum << 16); /* 2^8 sqrt(sum) */
-  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32);
+  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32 + (gain ? 14 + gain->exponent : 0));
 }
 
 /* `bytes` bytes hold `codes` codes of `bits` bits; constants where it is called, so that the loops unroll */

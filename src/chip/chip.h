@@ -11,7 +11,7 @@
 #include "chip/fixed.h"
 
 enum {
-  CHIP_FORMAT = 1,     /* of the file */
+  CHIP_FORMAT = 2,     /* of the file */
   CHIP_ARITHMETIC = 2, /* of the formulas */
   GROUP = 64,          /* columns that share a group scale */
   MAX_GROUP_SCALE = 63,
@@ -72,7 +72,15 @@ typedef struct {
   ChipPairs pairs;
   uint32_t root_dim; /* round(sqrt(dim) * 2^8) */
   uint64_t eps;      /* round(eps * dim * 2^24) */
+  bool kept;         /* codes of the layers' matrices are the source's: norms have gains, and no butterfly stands before down */
 } ChipShape;
+
+/* The gains of one norm: g[c] * 2^exponent. */
+typedef struct {
+  const int16_t *g; /* (dim) */
+  int exponent;     /* -64 .. 32 */
+} Gain;
+typedef enum { GAIN_ATTN, GAIN_FFN, GAINS } GainKind;
 
 /* Rows and columns that a shape gives to a matrix. */
 void chip_extent(const ChipShape *s, MatKind kind, int *rows, int *cols);
@@ -81,6 +89,7 @@ typedef struct {
   ChipShape shape;
   Matrix embed, head;
   Matrix (*layer)[MAT_PER_LAYER]; /* (layers) */
+  Gain (*gain)[GAINS];            /* (layers); NULL unless shape.kept */
   const int16_t *rotary_high;     /* (ceil(context / 64), rotary_dims / 2, 2): cos, sin of the angle at position 64 p, Q15 */
   const int16_t *rotary_low;      /* (64, rotary_dims / 2, 2): at position p */
   Vocab vocab;
@@ -119,6 +128,7 @@ typedef struct ChipWriter ChipWriter;
 ChipWriter *chip_writer_open(const char *path, const ChipShape *shape, Err *err);
 bool chip_write_rotary(ChipWriter *w, const int16_t *high, const int16_t *low, Err *err);
 bool chip_write_vocab(ChipWriter *w, const Vocab *v, Err *err);
+bool chip_write_gains(ChipWriter *w, int layer, const Gain gain[GAINS], Err *err); /* before the layer's matrices, where shape.kept */
 bool chip_write_matrix(ChipWriter *w, int layer, MatKind kind, const Matrix *m, Err *err); /* layer -1: head, embed */
 /* Writes the provenance, fills hash, commits the file and frees w, whatever happens. */
 bool chip_writer_commit(ChipWriter *w, Str provenance, uint8_t hash[32], Err *err);
@@ -154,8 +164,9 @@ static inline Step step_unpack(uint16_t p) { return (Step){p & 511, (p >> 9) - 1
 /* a[n] <- v[n] / step in -127..127; returns the step. */
 Step quant8(const int32_t *v, int n, int8_t *a);
 
-/* RMS norm: a[dim] as quant8; the returned scale turns a matrix accumulator into units of the norm's output. */
-Scale norm8(const ChipShape *s, const int32_t *h, int8_t *a);
+/* RMS norm: a[dim] as quant8 of h, or of h times the gains (gain NULL: none); v[dim] is scratch.  The returned scale turns a
+ * matrix accumulator into units of the norm's output. */
+Scale norm8(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
 
 /* acc = sum over groups of S * (sum of level * a); exact in int32 by the cast's check.  a[groups * 64], zeros past cols. */
 int32_t matrix_row(const Matrix *m, int row, const int8_t *a);

@@ -111,13 +111,13 @@ static bool open_shape(Opening *o) {
       !in_range(o, at + 16, "kv_heads", 1, f.heads, f.kv_heads) || !in_range(o, at + 20, "head_dim", 2, 1024, f.head_dim) ||
       !in_range(o, at + 24, "vocab", 1, 1 << 24, f.vocab) || !in_range(o, at + 28, "context", 1, 1 << 24, f.context) ||
       !in_range(o, at + 32, "rotary_dims", 2, f.head_dim, f.rotary_dims) || !in_range(o, at + 36, "pairs", 0, 1, f.pairs) ||
-      !in_range(o, at + 40, "root_dim", 1, 65536, f.root_dim) || !in_range(o, at + 48, "eps", 0, (int64_t)1 << 40, (int64_t)f.eps))
+      !in_range(o, at + 40, "root_dim", 1, 65536, f.root_dim) || !in_range(o, at + 44, "flags", 0, 1, f.flags) || !in_range(o, at + 48, "eps", 0, (int64_t)1 << 40, (int64_t)f.eps))
     return false;
   if (f.ffn % BUTTERFLY) return bad(o, at + 8, "remainder of ffn by 64", 0, f.ffn % BUTTERFLY);
   if (f.heads % f.kv_heads) return bad(o, at + 16, "remainder of heads by kv_heads", 0, f.heads % f.kv_heads);
   if (f.rotary_dims % 2) return bad(o, at + 32, "remainder of rotary_dims by 2", 0, 1);
   o->c->shape = (ChipShape){(int)f.layers, (int)f.dim, (int)f.ffn, (int)f.heads, (int)f.kv_heads, (int)f.head_dim, (int)f.vocab,
-                            (int)f.context, (int)f.rotary_dims, (ChipPairs)f.pairs, f.root_dim, f.eps};
+                            (int)f.context, (int)f.rotary_dims, (ChipPairs)f.pairs, f.root_dim, f.eps, f.flags & 1};
   return true;
 }
 
@@ -205,19 +205,38 @@ static bool open_matrix(Opening *o, int index, MatKind kind, int layer, Matrix *
   return true;
 }
 
+static bool open_gains(Opening *o, int layer, Gain gain[GAINS]) {
+  int index = sections_before(&o->c->shape, layer);
+  if (!expect(o, index, SEC_GAINS, layer)) return false;
+  const Section *s = &o->section[index];
+  size_t dim = (size_t)o->c->shape.dim;
+  GainsSection f;
+  if (s->bytes != sizeof f + GAINS * 2 * dim) return bad(o, s->at, "size of the gains", sizeof f + GAINS * 2 * dim, s->bytes);
+  memcpy(&f, section_bytes(o, s), sizeof f);
+  for (int i = 0; i < GAINS; i++) {
+    if (!in_range(o, s->at + 4 * (uint64_t)i, "exponent of gains", -64, 32, f.exponent[i])) return false;
+    gain[i] = (Gain){(const int16_t *)(const void *)(section_bytes(o, s) + sizeof f) + (size_t)i * dim, f.exponent[i]};
+  }
+  return check_sum(o, s, "gains");
+}
+
 static bool open_matrices(Opening *o) {
   Chip *c = o->c;
-  c->layer = arena_alloc(&c->arena, (size_t)c->shape.layers, sizeof *c->layer, o->err);
+  const ChipShape *s = &c->shape;
+  c->layer = arena_alloc(&c->arena, (size_t)s->layers, sizeof *c->layer, o->err);
   if (!c->layer) return false;
-  int at = 3;
-  for (int l = 0; l < c->shape.layers; l++)
+  if (s->kept && !(c->gain = arena_alloc(&c->arena, (size_t)s->layers, sizeof *c->gain, o->err))) return false;
+  for (int l = 0; l < s->layers; l++) {
+    if (s->kept && !open_gains(o, l, c->gain[l])) return false;
     for (int k = 0; k < MAT_PER_LAYER; k++)
-      if (!open_matrix(o, at++, (MatKind)k, l, &c->layer[l][k])) return false;
+      if (!open_matrix(o, section_of(s, l, (MatKind)k), (MatKind)k, l, &c->layer[l][k])) return false;
+  }
+  int at = sections_before(s, s->layers);
   return open_matrix(o, at, MAT_HEAD, -1, &c->head) && open_matrix(o, at + 1, MAT_EMBED, -1, &c->embed);
 }
 
 static bool open_provenance(Opening *o) {
-  int at = 3 + chip_matrices(o->c);
+  int at = sections_in(&o->c->shape) - 1;
   if (!expect(o, at, SEC_PROVENANCE, -1)) return false;
   if (o->c->sections != at + 1) return bad(o, 16, "number of sections", (uint64_t)at + 1, (uint64_t)o->c->sections);
   o->c->provenance = (Str){(const char *)section_bytes(o, &o->section[at]), o->section[at].bytes};
@@ -269,7 +288,9 @@ bool chip_verify(const Chip *c, int i, Err *err) {
   const Matrix *m = chip_matrix(c, i, name);
   if (c->file.p) {
     Opening o = {(Chip *)(uintptr_t)c, (const Section *)(const void *)(c->file.p + sizeof(FileHead)), c->file.path, err};
-    if (!check_sum(&o, &o.section[3 + i], name)) return false;
+    int layers = c->shape.layers, layer = i / MAT_PER_LAYER;
+    int at = layer < layers ? section_of(&c->shape, layer, (MatKind)(i % MAT_PER_LAYER)) : sections_before(&c->shape, layers) + i - layers * MAT_PER_LAYER;
+    if (!check_sum(&o, &o.section[at], name)) return false;
   }
   return matrix_check(m, name, err);
 }

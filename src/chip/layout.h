@@ -6,7 +6,7 @@
 
 #define CHIP_MAGIC "BURINCHP"
 
-typedef enum { SEC_SHAPE = 1, SEC_ROTARY, SEC_VOCAB, SEC_PROVENANCE, SEC_MATRIX = 16 /* + MatKind */ } SectionKind;
+typedef enum { SEC_SHAPE = 1, SEC_ROTARY, SEC_VOCAB, SEC_PROVENANCE, SEC_GAINS, SEC_MATRIX = 16 /* + MatKind */ } SectionKind;
 
 typedef struct {
   char magic[8];
@@ -23,7 +23,7 @@ typedef struct {
 } Section;
 
 typedef struct {
-  uint32_t layers, dim, ffn, heads, kv_heads, head_dim, vocab, context, rotary_dims, pairs, root_dim, zero;
+  uint32_t layers, dim, ffn, heads, kv_heads, head_dim, vocab, context, rotary_dims, pairs, root_dim, flags; /* flags: 1 kept */
   uint64_t eps;
 } ShapeSection;
 
@@ -34,6 +34,11 @@ typedef struct {
 } VocabSection; /* then: u32 end[n], f32 score[n] (kind 2), u32 merge[merges][3], u8 type[n], pre, template, pieces */
 
 typedef struct {
+  int32_t exponent[GAINS];
+  uint32_t zero[14];
+} GainsSection; /* then: s16 attn[dim], s16 ffn[dim] */
+
+typedef struct {
   uint32_t rows, cols, bits, levels, grouped;
   int32_t exponent;
   uint32_t zero[10];
@@ -41,7 +46,7 @@ typedef struct {
 } MatrixSection; /* then, each at a multiple of 64: row scales, group scales, codes */
 
 _Static_assert(sizeof(FileHead) == 64 && sizeof(Section) == 64, "fixed by the format");
-_Static_assert(sizeof(ShapeSection) == 56 && sizeof(VocabSection) == 48 && sizeof(MatrixSection) == 320, "fixed by the format");
+_Static_assert(sizeof(ShapeSection) == 56 && sizeof(VocabSection) == 48 && sizeof(MatrixSection) == 320 && sizeof(GainsSection) == 64, "fixed by the format");
 
 static inline uint64_t align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
@@ -57,6 +62,11 @@ static inline MatrixLayout matrix_layout(int rows, int groups, int bits, bool gr
   l.bytes = l.codes + (uint64_t)rows * (uint64_t)groups * 8 * (uint64_t)bits;
   return l;
 }
+
+/* Sections before the first matrix of layer l, and of a whole chip. */
+static inline int sections_before(const ChipShape *s, int layer) { return 3 + layer * (MAT_PER_LAYER + s->kept); }
+static inline int section_of(const ChipShape *s, int layer, MatKind kind) { return sections_before(s, layer) + s->kept + (int)kind; }
+static inline int sections_in(const ChipShape *s) { return sections_before(s, s->layers) + 3; }
 
 /* The chip's hash: over the arithmetic's version and, for every section but the provenance in order of the table, its
  * kind, layer, size and SHA-256. */

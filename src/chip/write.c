@@ -46,14 +46,14 @@ ChipWriter *chip_writer_open(const char *path, const ChipShape *shape, Err *err)
   ChipWriter *w = mem_alloc(1, sizeof *w, err);
   if (!w) return NULL;
   w->shape = *shape;
-  w->capacity = 4 + shape->layers * MAT_PER_LAYER + 2;
+  w->capacity = sections_in(shape);
   w->section = mem_alloc((size_t)w->capacity, sizeof *w->section, err);
   w->out = w->section ? writer_open(path, err) : NULL;
   ShapeSection s = {
       .layers = (uint32_t)shape->layers, .dim = (uint32_t)shape->dim, .ffn = (uint32_t)shape->ffn,
       .heads = (uint32_t)shape->heads, .kv_heads = (uint32_t)shape->kv_heads, .head_dim = (uint32_t)shape->head_dim,
       .vocab = (uint32_t)shape->vocab, .context = (uint32_t)shape->context, .rotary_dims = (uint32_t)shape->rotary_dims,
-      .pairs = (uint32_t)shape->pairs, .root_dim = shape->root_dim, .eps = shape->eps,
+      .pairs = (uint32_t)shape->pairs, .root_dim = shape->root_dim, .flags = shape->kept, .eps = shape->eps,
   };
   bool ok = w->out != NULL;
   if (ok) { /* the head and the table are written at the end; their room is kept here */
@@ -106,6 +106,18 @@ bool chip_write_vocab(ChipWriter *w, const Vocab *v, Err *err) {
   for (int i = 0; ok && i < v->n; i++) ok = buf_put(&b, v->piece[i].s, v->piece[i].n, err);
   ok = ok && put_section(w, SEC_VOCAB, -1, b.s, b.n, err);
   buf_free(&b);
+  return ok;
+}
+
+bool chip_write_gains(ChipWriter *w, int layer, const Gain gain[GAINS], Err *err) {
+  size_t dim = (size_t)w->shape.dim, n = sizeof(GainsSection) + GAINS * 2 * dim;
+  GainsSection head = {.exponent = {gain[0].exponent, gain[1].exponent}};
+  uint8_t *bytes = mem_alloc(n, 1, err);
+  if (!bytes) return false;
+  memcpy(bytes, &head, sizeof head);
+  for (int i = 0; i < GAINS; i++) memcpy(bytes + sizeof head + (size_t)i * 2 * dim, gain[i].g, 2 * dim);
+  bool ok = put_section(w, SEC_GAINS, layer, bytes, n, err);
+  mem_free(bytes);
   return ok;
 }
 

@@ -49,6 +49,7 @@ int cmd_cast(int argc, char **argv) {
   const Option option[] = {
       {"output", 'o', OPT_TEXT, &out, "FILE", "the chip file to write (required)"},
       {"bits", 'b', OPT_TEXT, &bits, "SPEC", "bits a weight on average, and widths by matrix: 3.5; 4.25,head=6; all=4,v=6 (default " CAST_DEFAULT_BITS "; fast: " CAST_FAST_BITS ")"},
+      {"keep", 0, OPT_FLAG, &o.keep, "", "carry ternary weights through as they are (BitNet style); --bits says head and embed only"},
       {"fast", 0, OPT_FLAG, &o.fast, "", "round to nearest, without calibration"},
       {"calib", 0, OPT_TEXT, &calib, "FILE", "text to calibrate with (default: the model samples its own)"},
       {"seed", 0, OPT_U64, &o.seed, "N", "seed of rotation and calibration text (default 1)"},
@@ -65,11 +66,18 @@ int cmd_cast(int argc, char **argv) {
   }
   Err err = {0};
   EngineOptions e;
+  char kept[128];
+  if (o.keep) snprintf(kept, sizeof kept, "%s%s%s", CAST_KEEP_BITS, bits ? "," : "", bits ? bits : ""), bits = kept;
   if (!bits) bits = o.fast ? CAST_FAST_BITS : CAST_DEFAULT_BITS;
   if (!cast_parse_bits(&o, bits, &err) || !machine_options(&machine, &e, &err)) {
     fail("cast", &err);
     return STATUS_USAGE;
   }
+  for (int k = 0; o.keep && k < MAT_PER_LAYER; k++)
+    if (o.bits[k] != 2) {
+      fprintf(stderr, "burin cast: --keep keeps the layers' matrices: --bits may set head and embed only\n");
+      return STATUS_USAGE;
+    }
   if (o.fast && o.budget > 0) {
     fprintf(stderr, "burin cast: --fast measures nothing that an average could be spent by: give widths, such as --bits all=4,head=6\n");
     return STATUS_USAGE;

@@ -72,18 +72,25 @@ static bool batch_room(Engine *e, int n, Err *err) {
 
 typedef Scale InputFn(const Pass *p, int row, int8_t *a, int32_t *scratch);
 
-static Scale input_norm(const Pass *p, int row, int8_t *a, int32_t *scratch) {
-  (void)scratch;
-  return p->k->norm8(p->s, p->b->h + (size_t)row * (size_t)p->s->dim, a);
+/* Behind the last layer the final norm, whose gains stand in the head. */
+static Scale norm_with(const Pass *p, GainKind kind, int row, int8_t *a, int32_t *scratch) {
+  const Chip *c = p->e->chip;
+  const Gain *gain = c->gain && p->layer < p->s->layers ? &c->gain[p->layer][kind] : NULL;
+  return p->k->norm8(p->s, gain, p->b->h + (size_t)row * (size_t)p->s->dim, a, scratch);
 }
 
-static Scale input_attention(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+static Scale input_attn(const Pass *p, int row, int8_t *a, int32_t *scratch) { return norm_with(p, GAIN_ATTN, row, a, scratch); }
+
+static Scale input_ffn(const Pass *p, int row, int8_t *a, int32_t *scratch) { return norm_with(p, GAIN_FFN, row, a, scratch); }
+
+static Scale input_o(const Pass *p, int row, int8_t *a, int32_t *scratch) {
   (void)scratch;
   int n = p->s->heads * p->s->head_dim;
   return plain_scale(p->k->quant8(p->b->att + (size_t)row * (size_t)n, n, a));
 }
 
-static Scale input_gate(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+static Scale input_down(const Pass *p, int row, int8_t *a, int32_t *scratch) {
+  if (p->s->kept) return plain_scale(p->k->quant8(p->b->act + (size_t)row * (size_t)p->s->ffn, p->s->ffn, a));
   memcpy(scratch, p->b->act + (size_t)row * (size_t)p->s->ffn, (size_t)p->s->ffn * 4);
   return plain_scale(p->k->butterfly_quant8(scratch, p->s->ffn, a));
 }
@@ -139,12 +146,12 @@ static void phase_embed(const Pass *p, int t, int threads) {
   }
 }
 
-static void phase_attn_norm(const Pass *p, int t, int threads) { make_shared(p, input_norm, p->s->dim, t, threads); }
+static void phase_attn_norm(const Pass *p, int t, int threads) { make_shared(p, input_attn, p->s->dim, t, threads); }
 
 /* The rows of several matrices as one range, cut into one part a thread. */
 static void phase_qkv(const Pass *p, int t, int threads) {
   const Packed *m = p->e->layer[p->layer];
-  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  Input in = input_of(p, input_attn, 0, p->s->dim, t);
   int tile = p->k->tile, tiles[3], total = 0, before = 0;
   size_t stride = 0, at = 0;
   for (int i = 0; i < 3; i++) {
@@ -204,7 +211,7 @@ static void phase_attention(const Pass *p, int t, int threads) {
 }
 
 static void phase_o_input(const Pass *p, int t, int threads) {
-  make_shared(p, input_attention, p->s->heads * p->s->head_dim, t, threads);
+  make_shared(p, input_o, p->s->heads * p->s->head_dim, t, threads);
 }
 
 /* h += W a for the rows of one thread. */
@@ -217,15 +224,15 @@ static void project_back(const Pass *p, const Packed *m, Input in, int t, int th
 }
 
 static void phase_o(const Pass *p, int t, int threads) {
-  Input in = input_of(p, input_attention, 0, p->s->heads * p->s->head_dim, t);
+  Input in = input_of(p, input_o, 0, p->s->heads * p->s->head_dim, t);
   project_back(p, &p->e->layer[p->layer][MAT_O], in, t, threads);
 }
 
-static void phase_ffn_norm(const Pass *p, int t, int threads) { make_shared(p, input_norm, p->s->dim, t, threads); }
+static void phase_ffn_norm(const Pass *p, int t, int threads) { make_shared(p, input_ffn, p->s->dim, t, threads); }
 
 static void phase_gate_up(const Pass *p, int t, int threads) {
   const Packed *m = p->e->layer[p->layer];
-  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  Input in = input_of(p, input_ffn, 0, p->s->dim, t);
   Span rows = span_of(p->s->ffn, BUTTERFLY, t, threads);
   size_t ffn = (size_t)p->s->ffn;
   matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, ffn, t);
@@ -236,10 +243,10 @@ static void phase_gate_up(const Pass *p, int t, int threads) {
   }
 }
 
-static void phase_down_input(const Pass *p, int t, int threads) { make_shared(p, input_gate, p->s->ffn, t, threads); }
+static void phase_down_input(const Pass *p, int t, int threads) { make_shared(p, input_down, p->s->ffn, t, threads); }
 
 static void phase_down(const Pass *p, int t, int threads) {
-  Input in = input_of(p, input_gate, 0, p->s->ffn, t);
+  Input in = input_of(p, input_down, 0, p->s->ffn, t);
   project_back(p, &p->e->layer[p->layer][MAT_DOWN], in, t, threads);
 }
 
@@ -248,13 +255,13 @@ static void phase_head_input(const Pass *p, int t, int threads) {
   if (!p->shared) return;
   Span r = span_of(p->heads, 1, t, threads);
   for (int i = r.from; i < r.to; i++)
-    make_one(p, input_norm, p->head_row[i], p->s->dim, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i],
+    make_one(p, input_attn, p->head_row[i], p->s->dim, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i],
              p->e->worker[t].vector);
 }
 
 static void phase_head(const Pass *p, int t, int threads) {
   if (p->heads == 0) return;
-  Input in = input_of(p, input_norm, 0, p->s->dim, t);
+  Input in = input_of(p, input_attn, 0, p->s->dim, t);
   matmul(p, &p->e->head, span_of(p->e->head.rows, p->k->tile, t, threads), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, t);
 }
 
@@ -388,11 +395,11 @@ static void run_phase(const Pass *p, Phase *phase) { pool_run(p->e->pool, run_si
 enum { STOPS = 4 }; /* in a layer: phases that make an input */
 
 /* From behind phase `from` of the layer (-1: from the tokens) to the next phase that makes an input, which is behind the last
- * layer the final norm: the same operation on the same rows as phase_attn_norm.  Returns that phase. */
-static int run_to_stop(const Pass *p, int from) {
+ * layer the final norm.  Returns that phase. */
+static int run_to_stop(Pass *p, int from) {
   run_phase(p, from < 0 ? phase_embed : phase_flip);
   do {
-    from = (from + 1) % PHASES;
+    if (++from == PHASES) from = 0, p->layer++;
     run_phase(p, layer_phase[from]);
   } while (!makes_input(layer_phase[from]));
   return from;

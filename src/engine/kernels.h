@@ -32,7 +32,7 @@ typedef struct {
                  int32_t *y, size_t y_stride, int8_t *scratch);
 
   Step (*quant8)(const int32_t *v, int n, int8_t *a);
-  Scale (*norm8)(const ChipShape *s, const int32_t *h, int8_t *a);
+  Scale (*norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
   void (*rotary)(const ChipShape *s, const int32_t *cos_sin /* [rotary_dims / 2][2] */, int32_t *head);
   void (*attention)(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *scratch /* [n + 16] */);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
@@ -45,7 +45,7 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
 #define DECLARE_OPS(isa)                                                                                     \
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
-  Scale norm8_##isa(const ChipShape *s, const int32_t *h, int8_t *a);                                        \
+  Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
   void attention_##isa(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *z); \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \

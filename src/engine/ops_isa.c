@@ -27,10 +27,12 @@ static Step quantise(const int32_t *v, int n, uint32_t m, int8_t *a) {
 
 Step FN(quant8)(const int32_t *v, int n, int8_t *a) { return quantise(v, n, max_magnitude(v, n), a); }
 
-Scale FN(norm8)(const ChipShape *s, const int32_t *h, int8_t *a) {
+Scale FN(norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *restrict v) {
   uint32_t m = max_magnitude(h, s->dim);
-  Step step = quantise(h, s->dim, m, a);
-  int shift = step.e > 0 ? step.e : 0;
+  for (int i = 0; gain && i < s->dim; i++) v[i] = sat32(((int64_t)h[i] * gain->g[i] + (1 << 13)) >> 14);
+  Step step = gain ? FN(quant8)(v, s->dim, a) : quantise(h, s->dim, m, a);
+  int shift = bit_length(m) - 15;
+  if (shift < 0) shift = 0;
   uint64_t sum = s->eps >> 2 * shift;
   for (int at = 0; at < s->dim;) { /* squares below 2^30: 4 lanes of 32 bits are widened every step by the compiler */
     int end = at + 64 < s->dim ? at + 64 : s->dim;
@@ -41,7 +43,7 @@ Scale FN(norm8)(const ChipShape *s, const int32_t *h, int8_t *a) {
   }
   if (sum == 0) sum = 1;
   uint64_t root = isqrt(sum << 16);
-  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32);
+  return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32 + (gain ? 14 + gain->exponent : 0));
 }
 
 static inline int32_t sat_shift15(int64_t x) {

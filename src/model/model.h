@@ -13,7 +13,8 @@
 /* ---- tensors ---- */
 
 typedef enum {
-  T_F32, T_F16, T_BF16, T_Q8_0, T_Q4_0, T_Q4_1, T_Q5_0, T_Q5_1, T_Q2_K, T_Q3_K, T_Q4_K, T_Q5_K, T_Q6_K, T_COUNT
+  T_F32, T_F16, T_BF16, T_Q8_0, T_Q4_0, T_Q4_1, T_Q5_0, T_Q5_1, T_Q2_K, T_Q3_K, T_Q4_K, T_Q5_K, T_Q6_K, T_TQ1_0, T_TQ2_0,
+  T_COUNT
 } TensorType;
 
 typedef struct {

@@ -12,7 +12,7 @@ const TensorTypeInfo tensor_type[T_COUNT] = {
     [T_Q8_0] = {"Q8_0", 8, 32, 34},    [T_Q4_0] = {"Q4_0", 2, 32, 18},    [T_Q4_1] = {"Q4_1", 3, 32, 20},
     [T_Q5_0] = {"Q5_0", 6, 32, 22},    [T_Q5_1] = {"Q5_1", 7, 32, 24},    [T_Q2_K] = {"Q2_K", 10, 256, 84},
     [T_Q3_K] = {"Q3_K", 11, 256, 110}, [T_Q4_K] = {"Q4_K", 12, 256, 144}, [T_Q5_K] = {"Q5_K", 13, 256, 176},
-    [T_Q6_K] = {"Q6_K", 14, 256, 210},
+    [T_Q6_K] = {"Q6_K", 14, 256, 210}, [T_TQ1_0] = {"TQ1_0", 34, 256, 54}, [T_TQ2_0] = {"TQ2_0", 35, 256, 66},
 };
 
 static uint16_t u16_at(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
@@ -142,11 +142,31 @@ static void block_q6_k(const uint8_t *b, float *y) {
   }
 }
 
+/* Digit n of five in base 3 that a byte holds as the fraction byte / 256, rounded up, of 243. */
+static int trit(uint8_t byte, int n) {
+  static const uint8_t power[5] = {1, 3, 9, 27, 81};
+  return (uint8_t)(byte * power[n]) * 3 >> 8;
+}
+
+/* 32 bytes of five digits, 16 bytes of five, 4 bytes of four, d; digits 0 1 2 are -1 0 1 */
+static void block_tq1_0(const uint8_t *b, float *y) {
+  float d = f16_at(b + 52);
+  for (int i = 0; i < 160; i++) y[i] = d * (float)(trit(b[i % 32], i / 32) - 1);
+  for (int i = 0; i < 80; i++) y[160 + i] = d * (float)(trit(b[32 + i % 16], i / 16) - 1);
+  for (int i = 0; i < 16; i++) y[240 + i] = d * (float)(trit(b[48 + i % 4], i / 4) - 1);
+}
+
+/* codes[64] of 2 bits, d; codes 0 1 2 are -1 0 1 */
+static void block_tq2_0(const uint8_t *b, float *y) {
+  float d = f16_at(b + 64);
+  for (int i = 0; i < 256; i++) y[i] = d * (float)((b[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) - 1);
+}
+
 static void row_to_f32(TensorType type, const uint8_t *p, int64_t n, float *y) {
   static void (*const block[T_COUNT])(const uint8_t *, float *) = {
       [T_Q8_0] = block_q8_0, [T_Q4_0] = block_q4_0, [T_Q4_1] = block_q4_1, [T_Q5_0] = block_q5_0,
       [T_Q5_1] = block_q5_1, [T_Q2_K] = block_q2_k, [T_Q3_K] = block_q3_k, [T_Q4_K] = block_q4_k,
-      [T_Q5_K] = block_q5_k, [T_Q6_K] = block_q6_k,
+      [T_Q5_K] = block_q5_k, [T_Q6_K] = block_q6_k, [T_TQ1_0] = block_tq1_0, [T_TQ2_0] = block_tq2_0,
   };
   if (type == T_F32)
     memcpy(y, p, (size_t)n * 4);
