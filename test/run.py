@@ -217,7 +217,7 @@ def chip_codes(file):
         level, groups, up = data[at + 64:at + 64 + levels], -(-cols // 64), lambda n: -(-n // 64) * 64
         scale_at = at + up(320)
         group_at = scale_at + up(2 * rows)
-        code_at = group_at + up(rows * groups * grouped)
+        code_at = group_at + up(rows * (-(-groups * 6 // 8)) * grouped)
         table = []
         for r in range(rows):
             string = int.from_bytes(data[code_at + r * groups * 8 * bits:code_at + (r + 1) * groups * 8 * bits], "little")

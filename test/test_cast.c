@@ -234,7 +234,7 @@ static void budgets_are_spent_well(void **s) {
       chip_extent(&shape, kind, &rows, &cols);
       OwnMatrix m;
       assert_true(own_matrix_new(&m, rows, cols, bits[i], true, &e)); /* what the chip will store */
-      spent += 8 * ((double)matrix_code_bytes(&m.m) + rows * m.m.groups + 2 * rows);
+      spent += 8 * ((double)matrix_code_bytes(&m.m) + (double)rows * ((double)scale_bytes(m.m.groups) + 2));
       weights += (double)rows * cols;
       own_matrix_free(&m);
       assert_true(kind != MAT_V || bits[i] == 4);

@@ -141,7 +141,7 @@ static Matrix random_matrix(Pcg *p, int rows, int cols, int bits, Arena *a) {
   uint16_t *rs = arena_alloc(a, (size_t)rows, 2, &e);
   uint8_t *gs = arena_alloc(a, (size_t)rows * (size_t)groups, 1, &e), *codes = arena_alloc(a, matrix_code_bytes(&m), 1, &e);
   for (int r = 0; r < rows; r++) rs[r] = (uint16_t)pcg_next(p);
-  for (int i = 0; i < rows * groups; i++) gs[i] = (uint8_t)random_in(p, 1, MAX_GROUP_SCALE);
+  for (int i = 0; i < rows * groups; i++) put_group_scale(gs, groups, i / groups, i % groups, random_in(p, 1, MAX_GROUP_SCALE));
   for (size_t i = 0; i < matrix_code_bytes(&m); i++) codes[i] = bits == 8 ? (uint8_t)random_in(p, 0, 254) : (uint8_t)pcg_next(p);
   m.row_scale = rs;
   m.group_scale = gs;

@@ -57,7 +57,7 @@ bool cast_parse_bits(CastOptions *o, const char *text, Err *err) {
 /* ---- spending a budget ---- */
 
 double book_distortion(int bits) {
-  static const double share[9] = {[2] = 0.1116, [3] = 0.0298, [4] = 0.00736, [6] = 0.000595, [8] = 0.000038};
+  static const double share[9] = {[2] = 0.111, [3] = 0.0297, [4] = 0.00736, [6] = 0.000543, [8] = 0.0000343};
   return share[bits];
 }
 
@@ -67,7 +67,8 @@ static MatKind kind_of(const ChipShape *s, int i) { return i == s->layers * MAT_
 static double matrix_cost(const ChipShape *s, int i, int bits) {
   int rows, cols;
   chip_extent(s, kind_of(s, i), &rows, &cols);
-  return (double)rows * ((cols + GROUP - 1) / GROUP * (GROUP * (double)bits + 8) + 16);
+  int groups = (cols + GROUP - 1) / GROUP;
+  return (double)rows * (groups * GROUP * (double)bits + 8 * (double)scale_bytes(groups) + 16);
 }
 
 static int next_width(int bits) {

@@ -55,7 +55,8 @@ bool keep_matrix(const Folding *f, int layer, MatKind kind, OwnMatrix *o, Err *e
   o->m.levels = 3;
   memcpy(o->m.level, ternary, sizeof ternary);
   memset(o->m.level + 3, 0, sizeof o->m.level - 3);
-  memset(o->group_scale, 1, (size_t)rows * (size_t)o->m.groups);
+  for (int r = 0; r < rows; r++)
+    for (int g = 0; g < o->m.groups; g++) put_group_scale(o->group_scale, o->m.groups, r, g, 1);
   float *w = mem_alloc((size_t)t->rows * (size_t)t->cols, sizeof *w, err), *unit = w ? mem_alloc((size_t)t->rows, sizeof *unit, err) : NULL;
   bool ok = unit != NULL;
   if (ok) tensor_rows(t, 0, t->rows, w);

@@ -32,7 +32,7 @@ bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Er
   set_book(&o->m);
   o->row_scale = mem_alloc((size_t)rows, sizeof *o->row_scale, err);
   o->codes = mem_alloc(matrix_code_bytes(&o->m), 1, err);
-  if (grouped) o->group_scale = mem_alloc((size_t)rows, (size_t)o->m.groups, err);
+  if (grouped) o->group_scale = mem_alloc((size_t)rows, scale_bytes(o->m.groups), err);
   if (!o->row_scale || !o->codes || (grouped && !o->group_scale)) {
     own_matrix_free(o);
     return false;
@@ -146,7 +146,7 @@ static void quantise_run(void *arg, int t, int threads) {
       }
     } while (again);
     for (int i = 0; i < j->rows; i++) {
-      for (int g = 0; g < o->m.groups; g++) o->group_scale[(first + i) * o->m.groups + g] = j->scale[g * ROUND_LANES + i];
+      for (int g = 0; g < o->m.groups; g++) put_group_scale(o->group_scale, o->m.groups, first + i, g, j->scale[g * ROUND_LANES + i]);
       for (int c = 0; c < o->m.cols; c++) set_code(o, first + i, c, j->code[c * ROUND_LANES + i]);
     }
   }

@@ -37,7 +37,7 @@ typedef struct {
   int levels;             /* codes in use, at most 2^bits */
   int8_t level[256];      /* [levels] strictly increasing */
   const uint16_t *row_scale;  /* [rows] */
-  const uint8_t *group_scale; /* [rows][groups], 1..MAX_GROUP_SCALE; NULL for the embedding */
+  const uint8_t *group_scale; /* [rows][scale_bytes(groups)], 1..MAX_GROUP_SCALE, 6 bits each; NULL for the embedding */
   const uint8_t *codes;       /* [rows][groups][8 * bits] */
 } Matrix;
 
@@ -49,8 +49,22 @@ static inline int matrix_code(const Matrix *m, int row, int col) {
   return (int)(word >> bit % 8 & ((1u << m->bits) - 1));
 }
 
+/* A row's group scales are a string of 6-bit numbers, low bit first, in whole bytes. */
+static inline size_t scale_bytes(int groups) { return ((size_t)groups * 6 + 7) / 8; }
+
+/* Over a scale of 0. */
+static inline void put_group_scale(uint8_t *scales, int groups, int row, int group, int s) {
+  uint8_t *p = scales + (size_t)row * scale_bytes(groups) + group * 6 / 8;
+  int shift = group * 6 % 8;
+  p[0] |= (uint8_t)(s << shift);
+  if (shift > 2) p[1] |= (uint8_t)(s >> (8 - shift));
+}
+
 static inline int matrix_group_scale(const Matrix *m, int row, int group) {
-  return m->group_scale ? m->group_scale[(size_t)row * (size_t)m->groups + (size_t)group] : 1;
+  if (!m->group_scale) return 1;
+  const uint8_t *p = m->group_scale + (size_t)row * scale_bytes(m->groups) + group * 6 / 8;
+  int shift = group * 6 % 8;
+  return (p[0] | (shift > 2 ? p[1] << 8 : 0)) >> shift & 63;
 }
 
 /* The 64 codes of one group of one row at once, and their levels (0 for a code that the book lacks). */

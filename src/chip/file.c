@@ -307,7 +307,7 @@ uint64_t chip_bytes_per_token(const Chip *c) {
   uint64_t bytes = 0;
   for (int i = 0; i < chip_matrices(c) - 1; i++) { /* all but the embedding */
     const Matrix *m = chip_matrix(c, i, NULL);
-    bytes += matrix_code_bytes(m) + (uint64_t)m->rows * (uint64_t)m->groups + 2 * (uint64_t)m->rows;
+    bytes += matrix_code_bytes(m) + (uint64_t)m->rows * (scale_bytes(m->groups) + 2);
   }
   return bytes;
 }

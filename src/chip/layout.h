@@ -58,7 +58,7 @@ static inline MatrixLayout matrix_layout(int rows, int groups, int bits, bool gr
   MatrixLayout l;
   l.row_scale = align64(sizeof(MatrixSection));
   l.group_scale = align64(l.row_scale + 2 * (uint64_t)rows);
-  l.codes = align64(l.group_scale + (grouped ? (uint64_t)rows * (uint64_t)groups : 0));
+  l.codes = align64(l.group_scale + (grouped ? (uint64_t)rows * scale_bytes(groups) : 0));
   l.bytes = l.codes + (uint64_t)rows * (uint64_t)groups * 8 * (uint64_t)bits;
   return l;
 }

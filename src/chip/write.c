@@ -130,7 +130,7 @@ bool chip_write_matrix(ChipWriter *w, int layer, MatKind kind, const Matrix *m, 
   memcpy(head.level, m->level, sizeof head.level);
   memcpy(bytes, &head, sizeof head);
   memcpy(bytes + l.row_scale, m->row_scale, 2 * (size_t)m->rows);
-  if (m->group_scale) memcpy(bytes + l.group_scale, m->group_scale, (size_t)m->rows * (size_t)m->groups);
+  if (m->group_scale) memcpy(bytes + l.group_scale, m->group_scale, (size_t)m->rows * scale_bytes(m->groups));
   memcpy(bytes + l.codes, m->codes, matrix_code_bytes(m));
   bool ok = put_section(w, SEC_MATRIX + (uint32_t)kind, layer, bytes, l.bytes, err);
   mem_free(bytes);
