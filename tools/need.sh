@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check.  As root by itself; otherwise it prints the one
+# Installs the Debian packages that are missing: need.sh build|demo|check|quality.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev"
@@ -9,7 +9,8 @@ case "${1:-build}" in
   check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
-  *) echo "usage: need.sh build|demo|check" >&2; exit 2 ;;
+  quality) want="$build g++ python3 python3-pip python3-venv" ;;
+  *) echo "usage: need.sh build|demo|check|quality" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do
@@ -19,8 +20,9 @@ for p in $want; do
   esac
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
 done
-[ -z "$missing" ] && exit 0
-if [ "$(id -u)" = 0 ]; then
+if [ -z "$missing" ]; then
+  :
+elif [ "$(id -u)" = 0 ]; then
   echo "installing:$missing"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
@@ -28,4 +30,9 @@ else
   echo "packages are missing; run this and then make again:" >&2
   echo "  sudo apt-get install -y$missing" >&2
   exit 1
+fi
+# Packages of tools/quality.py, which are large and nothing else needs.
+if [ "${1:-build}" = quality ]; then
+  [ -x build/quality/bin/python ] || python3 -m venv build/quality
+  build/quality/bin/python -m pip install --quiet --disable-pip-version-check numpy gguf matplotlib llama-cpp-python
 fi

@@ -112,9 +112,13 @@ static bool run_windows(Score *s, const Subjects *u, const int *ids, int windows
 static json_t *report(Score *s, const Chip *chip, bool json) {
   bool has_chip = chip != NULL, has_ref = s->ref != NULL;
   double same = 0, nll = mean(s->nll, s->scored), ref_nll = mean(s->ref_nll, s->scored), kl = mean(s->kl, s->scored);
-  double spread = 0;
-  for (size_t i = 0; i < s->scored; i++) same += s->same[i], spread += (s->nll[i] - nll) * (s->nll[i] - nll);
-  double error = sqrt(spread) / (double)s->scored * exp(nll);
+  double spread = 0, kl_spread = 0;
+  for (size_t i = 0; i < s->scored; i++) {
+    same += s->same[i];
+    spread += (s->nll[i] - nll) * (s->nll[i] - nll);
+    kl_spread += (s->kl[i] - kl) * (s->kl[i] - kl);
+  }
+  double error = sqrt(spread) / (double)s->scored * exp(nll), kl_error = sqrt(kl_spread) / (double)s->scored;
   qsort(s->kl, s->scored, sizeof *s->kl, by_value);
   double p99 = s->kl[(size_t)((double)(s->scored - 1) * 0.99)];
   json_t *o = json_object();
@@ -122,6 +126,7 @@ static json_t *report(Score *s, const Chip *chip, bool json) {
   json_object_set_new(o, "ppl", has_chip ? json_real(exp(nll)) : json_null());
   json_object_set_new(o, "ref_ppl", has_ref ? json_real(exp(ref_nll)) : json_null());
   json_object_set_new(o, "kl_mean", has_chip && has_ref ? json_real(kl) : json_null());
+  json_object_set_new(o, "kl_error", has_chip && has_ref ? json_real(kl_error) : json_null());
   json_object_set_new(o, "kl_p99", has_chip && has_ref ? json_real(p99) : json_null());
   json_object_set_new(o, "top1", has_chip && has_ref ? json_real(same / (double)s->scored) : json_null());
   json_object_set_new(o, "bits_per_weight", has_chip ? json_real(chip_bits_per_weight(chip)) : json_null());
@@ -132,7 +137,7 @@ static json_t *report(Score *s, const Chip *chip, bool json) {
   printf("tokens      %zu\n", s->scored);
   if (has_chip) printf("perplexity  %.4f +- %.4f at %.3f bits a weight\n", exp(nll), error, chip_bits_per_weight(chip));
   if (has_ref) printf("source      %.4f\n", exp(ref_nll));
-  if (has_chip && has_ref) printf("KL          %.5f nats a token, 99 %%: %.4f; same top token: %.2f %%\n", kl, p99, 100 * same / (double)s->scored);
+  if (has_chip && has_ref) printf("KL          %.5f +- %.5f nats a token, 99 %%: %.4f; same top token: %.2f %%\n", kl, kl_error, p99, 100 * same / (double)s->scored);
   return o;
 }
 
