@@ -770,6 +770,27 @@ def tasks_are_scored():
 
 
 @test
+def dry_runs_estimate_and_write_nothing():
+    """cast --dry-run: steps that make up the total, within reach of the real time; a wide layer costs what it should."""
+    def estimate(model, *options):
+        out = done(BURIN, "cast", "--dry-run", model, *options)
+        steps = {m[1]: float(m[2]) for m in re.finditer(r"^(.+?)  +([\d.]+) s", out, re.M)}
+        total = steps.pop("total")
+        assert abs(total - sum(steps.values())) < 0.1 * len(steps) and "derived: " in out, out
+        return steps, total
+    before = sorted(os.listdir(WORK))
+    steps, total = estimate(TINY)
+    assert sorted(os.listdir(WORK)) == before and "losses: passes" in steps, steps
+    start = time.time()
+    done(BURIN, "cast", TINY, "-o", path("dry.chip"))
+    assert total / 6 < time.time() - start < 6 * total + 1, (total, time.time() - start)
+    assert set(estimate(TINY, "--fast")[0]) == {"rounding to nearest"}
+    wide, deep = random_model("wide", (1, 512, 1536, 8, 4, 300, None, True)), random_model("deep", (6, 512, 1536, 8, 4, 300, None, True))
+    a, b = estimate(wide, "--bits", "all=4")[1], estimate(deep, "--bits", "all=4")[1]
+    assert 2 < b / a < 12, (a, b)
+
+
+@test
 def results_are_kept_in_the_chip():
     """eval --record: one entry for each subject, the newest; the hash and the tokens stay."""
     c = path("record.chip")

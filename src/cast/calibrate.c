@@ -19,7 +19,7 @@ int calib_windows(const ChipShape *s, const CastOptions *o, int length) {
 
 int draft_bits(const Folding *f) { return f->model->parameters > LARGE ? 4 : 8; }
 
-static bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
+bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
   int rows, cols;
   OwnMatrix o;
   if (f->shape.kept && kind != MAT_HEAD) {
@@ -88,7 +88,18 @@ static int start_tokens(const Vocab *v, int out[2]) {
   return n;
 }
 
-static bool sample(Session **s, int n, const Vocab *v, const uint8_t *banned, uint64_t seed, int *tokens, int length,
+typedef struct {
+  Session **session;
+  int n, *next;
+  const uint8_t *banned;
+} Draw;
+
+static void draw_run(void *arg, int t, int threads) {
+  Draw *d = arg;
+  for (int i = t; i < d->n; i += threads) d->next[i] = session_sample(d->session[i], d->banned);
+}
+
+static bool sample(Engine *draft, Session **s, int n, const Vocab *v, const uint8_t *banned, uint64_t seed, int *tokens, int length,
                    Progress *progress, Err *err) {
   SamplerSettings settings;
   int start[2], starts = start_tokens(v, start), *next = mem_alloc((size_t)n, sizeof *next, err);
@@ -101,7 +112,7 @@ static bool sample(Session **s, int n, const Vocab *v, const uint8_t *banned, ui
     for (int i = 0; i < n; i++) tokens[i * length + t] = next[i];
     if (t + 1 == length) break;
     ok = sessions_step(s, next, n, err);
-    for (int i = 0; ok && i < n; i++) next[i] = session_sample(s[i], banned);
+    if (ok) pool_run(engine_pool(draft), draw_run, &(Draw){s, n, next, banned});
     progress_to(progress, 0.1 + 0.2 * t / length);
   }
   mem_free(next);
@@ -113,7 +124,7 @@ bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *token
   uint8_t *banned = banned_tokens(&base->vocab, base->shape.vocab, err);
   bool ok = s && banned;
   for (int i = 0; ok && i < windows; i++) ok = (s[i] = session_new(draft, length, err)) != NULL;
-  ok = ok && sample(s, windows, &base->vocab, banned, seed, tokens, length, progress, err);
+  ok = ok && sample(draft, s, windows, &base->vocab, banned, seed, tokens, length, progress, err);
   for (int i = 0; s && i < windows; i++) session_free(s[i]);
   mem_free(s);
   mem_free(banned);

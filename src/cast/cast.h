@@ -41,4 +41,17 @@ typedef struct {
 /* Casts m and writes the .chip file.  model_hash must have been called on m. */
 bool cast_model(const Model *m, const char *path, const CastOptions *options, CastReport *report, Err *err);
 
+/* What the cast of m would cost on this machine: parts timed on its first layer, scaled by operation counts (derived). */
+typedef struct {
+  const char *name;
+  double seconds;
+} EstimateStep;
+typedef struct {
+  EstimateStep step[8];
+  int steps, threads, tokens; /* tokens of calibration text */
+  double seconds, weights;
+  double memory;              /* bytes beside the mapped model, of the largest part; derived */
+} CastEstimate;
+bool cast_estimate(const Model *m, const CastOptions *options, CastEstimate *e, Err *err);
+
 #endif

@@ -51,8 +51,7 @@ static void hessian_run(void *arg, int t, int threads) {
       }
 }
 
-/* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
-static bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
+bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
   int panels = (n + PANEL - 1) / PANEL;
   HessianJob j = {cast_kernels(isa), h, n, panels, 0, 0, at, mem_alloc(CHUNK, (size_t)panels * PANEL * sizeof(float), err), pool};
   if (!j.x) return false;

@@ -6,13 +6,19 @@
  */
 #include "cast/parts.h"
 
+#include <string.h>
+
 enum { PROBE_BITS = 2, PROBE_WINDOWS = 4, PROBE_LENGTH = 96 };
+
+int measure_tokens(int length) { return PROBE_WINDOWS * (length < PROBE_LENGTH ? length : PROBE_LENGTH); }
 
 typedef struct {
   const Folding *f;
   const CastOptions *o;
   Engine *draft;
   Session *session;
+  int32_t *h, *now;     /* (windows, length, dim) residual of the draft before layer `layer`; (length, dim) of a changed pass */
+  int layer;
   const int *tokens;
   int stride, length, windows;
   int32_t *z, *changed; /* (windows, length, vocab) logits of the draft; (length, vocab) of one window */
@@ -53,9 +59,22 @@ static void variance_run(void *arg, int t, int threads) {
   }
 }
 
+static size_t residual_of(const Probe *m, int window) { return (size_t)window * (size_t)m->length * (size_t)m->f->shape.dim; }
+
+static const int *tokens_of(const Probe *m, int window) { return m->tokens + (size_t)window * (size_t)m->stride; }
+
+/* Logits from layer `layer` on: what stands before it does not change. */
 static bool run_window(Probe *m, int window, int32_t *out, Err *err) {
-  session_truncate(m->session, 0);
-  return session_extend(m->session, m->tokens + (size_t)window * (size_t)m->stride, m->length, 0, out, err);
+  memcpy(m->now, m->h + residual_of(m, window), residual_of(m, 1) * sizeof *m->now);
+  return session_layers(m->session, tokens_of(m, window), m->length, m->layer, m->f->shape.layers, m->now, out, err);
+}
+
+/* The residuals on to the next layer, with the draft's own matrices. */
+static bool step_layer(Probe *m, Err *err) {
+  for (int w = 0; w < m->windows; w++)
+    if (!session_layers(m->session, tokens_of(m, w), m->length, m->layer, m->layer + 1, m->h + residual_of(m, w), NULL, err)) return false;
+  m->layer++;
+  return true;
 }
 
 static bool probe_loss(Probe *m, double *loss, Err *err) {
@@ -98,6 +117,7 @@ static bool probe_all(Probe *m, Walk *walk, double *loss, Progress *progress, Er
   for (int i = 0; i <= layers * MAT_PER_LAYER;) {
     EngineStop at;
     Factor factor;
+    if (i > 0 && i % MAT_PER_LAYER == 0 && !step_layer(m, err)) return false;
     if (!walk_next(walk, &at, err) || !factor_at(&factor, &at, m->f->pool, m->o->isa, err)) return false;
     bool ok = true;
     for (int k = 0; ok && k < matrices_at(at.first); k++, i++)
@@ -119,16 +139,18 @@ bool measure_losses(const Folding *f, Engine *draft, const CastOptions *o, const
   m.z = mem_alloc(cells, sizeof *m.z, err);
   m.p = mem_alloc(cells, sizeof *m.p, err);
   m.changed = mem_alloc((size_t)m.length, vocab * sizeof *m.changed, err);
+  m.h = mem_alloc((size_t)m.windows, residual_of(&m, 1) * sizeof *m.h, err);
+  m.now = mem_alloc(residual_of(&m, 1), sizeof *m.now, err);
   m.variance = mem_alloc((size_t)m.length, sizeof *m.variance, err);
   m.session = session_new(draft, m.length, err);
   Walk *walk = walk_new(draft, tokens + (size_t)m.windows * (size_t)length, MEASURE_WINDOWS, length, err);
-  bool ok = m.z && m.p && m.changed && m.variance && m.session && walk;
+  bool ok = m.z && m.p && m.changed && m.h && m.now && m.variance && m.session && walk;
   for (int i = 0; ok && i < m.windows; i++) ok = run_window(&m, i, m.z + (size_t)i * (size_t)m.length * vocab, err);
   if (ok) pool_run(f->pool, distribution_run, &m);
   ok = ok && probe_all(&m, walk, loss, progress, err);
   walk_free(walk);
   session_free(m.session);
-  void *all[] = {m.z, m.p, m.changed, m.variance};
+  void *all[] = {m.z, m.p, m.changed, m.h, m.now, m.variance};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   return ok;
 }

@@ -68,6 +68,8 @@ void factor_free(Factor *f);
 bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa, Err *err);
 bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err);
 
+/* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
+bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err);
 /* The factor of the inputs at a stop, and how many matrices read that input. */
 bool factor_at(Factor *f, const EngineStop *at, Pool *pool, Isa isa, Err *err);
 int matrices_at(MatKind first);
@@ -78,6 +80,7 @@ enum { CALIB_LENGTH = 256, MEASURE_WINDOWS = 24 };
 int calib_windows(const ChipShape *s, const CastOptions *o, int length);
 /* The draft: an engine with all matrices of draft_bits, rounded to nearest.  base: shape, tables, embedding. */
 int draft_bits(const Folding *f);
+bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err); /* installs one of them */
 Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Progress *progress, Err *err);
 /* Windows of the given text, spread evenly, each begun with the start token where the model wants one. */
 bool given_text(const CastOptions *o, const Vocab *v, int vocab, int *tokens, int windows, int length, Err *err);
@@ -90,8 +93,10 @@ bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *token
  * book_distortion, what it costs at those bits.  Leaves the draft as it was. */
 bool measure_losses(const Folding *f, Engine *draft, const CastOptions *o, const int *tokens, int windows, int length, double *loss,
                     Progress *progress, Err *err);
+/* Tokens of one pass that measures. */
+int measure_tokens(int length);
 /* Mean squared error of a width's book on normal values, groups of 64 with their best scale, over their variance; measured
- * on 230,000 values. */
+ * on 230,000 values by tools/books.py. */
 double book_distortion(int bits);
 /* bits (matrices) <- the widths of least expected loss within o->budget bits a weight, o->bits where they are set.  Returns the
  * expected loss in nats a token. */

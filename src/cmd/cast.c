@@ -42,14 +42,53 @@ static void calib_close(CalibText *c) {
   buf_free(&c->file);
 }
 
+static void print_estimate(const CastEstimate *e) {
+  printf("%.3g weights; %d tokens of calibration text; %d threads\n", e->weights, e->tokens, e->threads);
+  for (int i = 0; i < e->steps; i++) printf("%-30s %10.1f s\n", e->step[i].name, e->step[i].seconds);
+  printf("%-30s %10.1f s = %.1f min\n", "total", e->seconds, e->seconds / 60);
+  printf("memory beside the model        %10.2f GB\n", e->memory / 1e9);
+  printf("derived: parts timed on the first layer, scaled by operation counts; nothing was written\n");
+}
+
+/* Options that contradict each other; NULL where none do. */
+static const char *contradiction(const CastOptions *o, const char *calib) {
+  for (int k = 0; o->keep && k < MAT_PER_LAYER; k++)
+    if (o->bits[k] != 2) return "--keep keeps the layers' matrices: --bits may set head and embed only";
+  if (o->fast && o->budget > 0) return "--fast measures nothing that an average could be spent by: give widths, such as --bits all=4,head=6";
+  if (o->fast && calib) return "--fast does not calibrate: it takes no --calib";
+  return NULL;
+}
+
+static bool estimate(const Model *m, const CastOptions *o, Err *err) {
+  CastEstimate e;
+  if (!cast_estimate(m, o, &e, err)) return false;
+  print_estimate(&e);
+  return true;
+}
+
+static bool cast(Model *m, const char *out, const CastOptions *o, Err *err) {
+  CastReport report = {0};
+  if (!apart(m, out, err) || !model_hash(m, err) || !cast_model(m, out, o, &report, err)) return false;
+  fprintf(stderr, "cast %s in %.1f s\n", out, report.seconds);
+  if (report.expected_loss > 0)
+    fprintf(stderr, "rounding costs about %.3f nats a token (KL; derived from losses measured matrix by matrix: `burin eval` measures the whole)\n",
+            report.expected_loss);
+  if (report.saturated)
+    fprintf(stderr, "warning: %llu residual values met the 32-bit limit on calibration text\n", (unsigned long long)report.saturated);
+  printf("%s\n", report.hash);
+  return true;
+}
+
 int cmd_cast(int argc, char **argv) {
-  const char *model_path, *out = NULL, *bits = NULL, *calib = NULL;
+  const char *model_path, *out = NULL, *bits = NULL, *calib = NULL, *wrong;
+  bool dry = false;
   MachineOptions machine = {0};
   CastOptions o = {.seed = 1};
   const Option option[] = {
       {"output", 'o', OPT_TEXT, &out, "FILE", "the chip file to write (required)"},
       {"bits", 'b', OPT_TEXT, &bits, "SPEC", "bits a weight on average, and widths by matrix: 3.5; 4.25,head=6; all=4,v=6 (default " CAST_DEFAULT_BITS "; fast: " CAST_FAST_BITS ")"},
       {"keep", 0, OPT_FLAG, &o.keep, "", "carry ternary weights through as they are (BitNet style); --bits says head and embed only"},
+      {"dry-run", 0, OPT_FLAG, &dry, "", "estimate time and memory from the first layer; write nothing"},
       {"fast", 0, OPT_FLAG, &o.fast, "", "round to nearest, without calibration"},
       {"calib", 0, OPT_TEXT, &calib, "FILE", "text to calibrate with (default: the model samples its own)"},
       {"seed", 0, OPT_U64, &o.seed, "N", "seed of rotation and calibration text (default 1)"},
@@ -60,49 +99,30 @@ int cmd_cast(int argc, char **argv) {
                        sizeof option / sizeof *option, 1};
   int status = options_parse(&usage, argc, argv, &model_path);
   if (status >= 0) return status;
-  if (!out) {
+  if (!out && !dry) {
     fprintf(stderr, "burin cast: -o FILE is missing\nusage: %s\n", usage.usage);
     return STATUS_USAGE;
   }
   Err err = {0};
-  EngineOptions e;
+  EngineOptions engine;
   char kept[128];
   if (o.keep) snprintf(kept, sizeof kept, "%s%s%s", CAST_KEEP_BITS, bits ? "," : "", bits ? bits : ""), bits = kept;
   if (!bits) bits = o.fast ? CAST_FAST_BITS : CAST_DEFAULT_BITS;
-  if (!cast_parse_bits(&o, bits, &err) || !machine_options(&machine, &e, &err)) {
+  if (!cast_parse_bits(&o, bits, &err) || !machine_options(&machine, &engine, &err)) {
     fail("cast", &err);
     return STATUS_USAGE;
   }
-  for (int k = 0; o.keep && k < MAT_PER_LAYER; k++)
-    if (o.bits[k] != 2) {
-      fprintf(stderr, "burin cast: --keep keeps the layers' matrices: --bits may set head and embed only\n");
-      return STATUS_USAGE;
-    }
-  if (o.fast && o.budget > 0) {
-    fprintf(stderr, "burin cast: --fast measures nothing that an average could be spent by: give widths, such as --bits all=4,head=6\n");
+  if ((wrong = contradiction(&o, calib))) {
+    fprintf(stderr, "burin cast: %s\n", wrong);
     return STATUS_USAGE;
   }
-  if (o.fast && calib) {
-    fprintf(stderr, "burin cast: --fast does not calibrate: it takes no --calib\n");
-    return STATUS_USAGE;
-  }
-  o.isa = e.isa;
-  o.threads = e.threads;
+  o.isa = engine.isa;
+  o.threads = engine.threads;
   Model m;
-  CastReport report = {0};
-  if (!model_open(&m, model_path, &err)) return fail("cast", &err);
   CalibText text = {0};
-  bool ok = apart(&m, out, &err) && (!calib || calib_open(&text, &m, calib, &o, &err)) && model_hash(&m, &err) &&
-            cast_model(&m, out, &o, &report, &err);
+  if (!model_open(&m, model_path, &err)) return fail("cast", &err);
+  bool ok = (!calib || calib_open(&text, &m, calib, &o, &err)) && (dry ? estimate(&m, &o, &err) : cast(&m, out, &o, &err));
   calib_close(&text);
   model_close(&m);
-  if (!ok) return fail("cast", &err);
-  fprintf(stderr, "cast %s in %.1f s\n", out, report.seconds);
-  if (report.expected_loss > 0)
-    fprintf(stderr, "rounding costs about %.3f nats a token (KL; derived from losses measured matrix by matrix: `burin eval` measures the whole)\n",
-            report.expected_loss);
-  if (report.saturated)
-    fprintf(stderr, "warning: %llu residual values met the 32-bit limit on calibration text\n", (unsigned long long)report.saturated);
-  printf("%s\n", report.hash);
-  return STATUS_DONE;
+  return ok ? STATUS_DONE : fail("cast", &err);
 }

@@ -73,6 +73,10 @@ static inline double input_scale(Scale x) {
   return v;
 }
 
+/* Runs the layers [from, to) for n tokens at the positions from 0 on: on the residual h (n, dim, FRAC bits), made from the tokens
+ * where from is 0, replaced by the one behind the layers.  logits (n, vocab), wanted where not NULL: `to` is then the end. */
+bool session_layers(Session *s, const int *tokens, int n, int from, int to, int32_t *h, int32_t *logits, Err *err);
+
 /* An engine without matrices: they are installed as they are made. `shape` supplies tables, embedding and shape. */
 Engine *engine_new_empty(const Chip *shape, const EngineOptions *options, Err *err);
 bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err); /* replaces; the matrix may go then */

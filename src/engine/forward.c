@@ -31,7 +31,7 @@ typedef struct {
   int n;
   bool shared;       /* quantised vectors are made once for all threads */
   bool flip;         /* input phases also flip the bits for matmul */
-  int layer;
+  int layer, from, to; /* layers [from, to) run; before the first the rows are embedded, behind the last comes the head */
   int *head_row;     /* rows that want logits */
   int heads;         /* how many */
   int32_t *out;
@@ -278,14 +278,17 @@ static bool makes_input(Phase *f) {
 
 static void run_all(void *arg, int t, int threads) {
   Pass p = *(const Pass *)arg;
-  phase_embed(&p, t, threads);
-  pool_barrier(p.e->pool);
-  for (p.layer = 0; p.layer < p.s->layers; p.layer++)
+  if (p.from == 0) {
+    phase_embed(&p, t, threads);
+    pool_barrier(p.e->pool);
+  }
+  for (p.layer = p.from; p.layer < p.to; p.layer++)
     for (int i = 0; i < PHASES; i++) {
       if (!p.shared && makes_input(layer_phase[i])) continue;
       layer_phase[i](&p, t, threads);
       pool_barrier(p.e->pool);
     }
+  if (p.to < p.s->layers) return;
   if (p.shared) {
     phase_head_input(&p, t, threads);
     pool_barrier(p.e->pool);
@@ -317,14 +320,23 @@ static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
   return true;
 }
 
-bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err) {
+bool forward_layers(Engine *e, const Row *row, int n, int from, int to, int32_t *h, int32_t *out, Err *err) {
   Pass p;
   if (!prepare(&p, e, row, n, err)) return false;
+  size_t bytes = (size_t)n * (size_t)p.s->dim * sizeof *h;
   p.shared = n > 1;
   p.out = out;
+  p.from = from;
+  p.to = to;
+  if (from > 0) memcpy(p.b->h, h, bytes);
   pool_run(e->pool, run_all, &p);
+  if (h) memcpy(h, p.b->h, bytes);
   mem_free(p.head_row);
   return true;
+}
+
+bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err) {
+  return forward_layers(e, row, n, 0, e->chip->shape.layers, NULL, out, err);
 }
 
 /* ---- the cast's walk: from stop to stop ----

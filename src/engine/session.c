@@ -87,6 +87,18 @@ bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *al
   return ok;
 }
 
+bool session_layers(Session *s, const int *tokens, int n, int from, int to, int32_t *h, int32_t *logits, Err *err) {
+  session_truncate(s, 0);
+  assert(from >= 0 && to <= s->engine->chip->shape.layers && (!logits || to == s->engine->chip->shape.layers));
+  if (!check_tokens(s, tokens, n, err)) return false;
+  Row *row = mem_alloc((size_t)n, sizeof *row, err);
+  if (!row) return false;
+  for (int i = 0; i < n; i++) row[i] = (Row){s, tokens[i], i, logits != NULL};
+  bool ok = forward_layers(s->engine, row, n, from, to, h, logits, err);
+  mem_free(row);
+  return ok;
+}
+
 bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {
   if (n < 1) return err_set(err, "no sessions: expected at least one");
   size_t vocab = (size_t)s[0]->engine->chip->shape.vocab;

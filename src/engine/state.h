@@ -51,6 +51,9 @@ typedef struct {
 /* One pass over `n` rows; logits of the rows that want them go to out, one after another (vocab apart).
  * All rows of one session are consecutive and in order of position. */
 bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err);
+/* The same for the layers [from, to) alone: on the residual h (n, dim) where from > 0, which then holds the residual behind them
+ * (h may be NULL where from is 0).  Logits only where `to` is the end. */
+bool forward_layers(Engine *e, const Row *row, int n, int from, int to, int32_t *h, int32_t *out, Err *err);
 void forward_free(struct Batch *b);
 
 /* Views into a session's cache. */
