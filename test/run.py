@@ -4,7 +4,7 @@
 Prints a line a test and ends with `N passed, N failed` (`, N skipped`).  A test is a function decorated with @test; it
 raises on failure, returns the number of checks that stand behind it or None, and may raise Skip.
 """
-import concurrent.futures, glob, hashlib, json, os, random, re, shutil, signal, struct, subprocess, sys, tempfile, time
+import concurrent.futures, glob, hashlib, json, math, os, random, re, shutil, signal, struct, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
@@ -788,6 +788,42 @@ def dry_runs_estimate_and_write_nothing():
     wide, deep = random_model("wide", (1, 512, 1536, 8, 4, 300, None, True)), random_model("deep", (6, 512, 1536, 8, 4, 300, None, True))
     a, b = estimate(wide, "--bits", "all=4")[1], estimate(deep, "--bits", "all=4")[1]
     assert 2 < b / a < 12, (a, b)
+
+
+@test
+def eval_equals_an_independent_computation():
+    """Perplexity, KL, its 99 % and agreement from the raw logits, with nothing but Python's math."""
+    c, ctx, chunks = chip(TINY, "--bits", "all=3,head=4", "--fast"), 64, 3
+    text = path("eval.txt")
+    open(text, "w").write(open("LICENSE").read()[:3000])
+    all_ids = done("build/test/tokens", TINY, stdin=open(text, "rb").read().hex() + "\n").split()
+    bos = str(gguf.read_kvs(TINY)["tokenizer.ggml.bos_token_id"])  # the text has it once, then each window has it in place of its first token
+    windows = [[bos] + ([bos] + all_ids)[i * ctx + 1:(i + 1) * ctx] for i in range(chunks)]
+    raw = run("build/test/logits", TINY, c, stdin="".join(" ".join(w) + "\n" for w in windows).encode(), binary=True)
+    assert raw.returncode == 0, raw.stderr
+    vocab = len(raw.stdout) // (8 * 2 * ctx * chunks)
+    rows = [struct.unpack_from(f"<{vocab}d", raw.stdout, 8 * vocab * i) for i in range(2 * ctx * chunks)]
+    def log_p(z):
+        top = max(z)
+        return [x - top - log_sum for log_sum in [math.log(math.fsum(math.exp(x - top) for x in z))] for x in z]
+    nll, ref, kl, same = [], [], [], 0
+    for w in range(chunks):
+        for p in range(ctx // 2, ctx - 1):
+            at = 2 * (w * ctx + p)
+            q, r, following = log_p(rows[at]), log_p(rows[at + 1]), int(windows[w][p + 1])
+            nll.append(-q[following])
+            ref.append(-r[following])
+            kl.append(math.fsum(math.exp(a) * (a - b) for a, b in zip(r, q)))
+            same += q.index(max(q)) == r.index(max(r))
+    n = len(kl)
+    mean = math.fsum(kl) / n
+    want = {"tokens": n, "ppl": math.exp(math.fsum(nll) / n), "ref_ppl": math.exp(math.fsum(ref) / n), "kl_mean": mean, "top1": same / n,
+            "kl_error": math.sqrt(math.fsum((x - mean) ** 2 for x in kl)) / n, "kl_p99": sorted(kl)[int((n - 1) * .99)]}
+    got = json.loads(done(BURIN, "eval", c, "--text", text, "--ref", TINY, "--ctx", str(ctx), "--chunks", str(chunks), "--json"))
+    for k, v in want.items():
+        assert abs(got[k] / v - 1) < 1e-6, (k, got[k], v)
+    assert mean > 0.01 and 0 < same < n
+    return len(want)
 
 
 @test
