@@ -162,10 +162,10 @@ static void rotations_are_equal(void **s) {
 static void attention_is_equal(void **s) {
   (void)s;
   Pcg p = pcg_seed(4, 0);
-  enum { MOST = 1300, HD = 128 };
-  static int8_t q[HD], k[MOST * HD], v[MOST * HD];
+  enum { MOST = 1300, HD = 128, WIDEST = 1024 };
+  static int8_t q[WIDEST], k[MOST * HD], v[MOST * HD];
   static uint16_t k_step[MOST], v_step[MOST];
-  static int32_t a[HD], b[HD], z[MOST + 16];
+  static int32_t a[WIDEST], b[WIDEST], z[MOST + 16];
   for (int round = 0; round < 150; round++) {
     int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
     int spread = random_in(&p, -14, 16);
@@ -176,6 +176,14 @@ static void attention_is_equal(void **s) {
       v_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
     }
     for (int i = 0; i < n * hd; i++) k[i] = (int8_t)random_in(&p, -127, 127), v[i] = (int8_t)(i % 97 ? random_in(&p, -127, 127) : 127);
+    if (round % 10 == 0) { /* the largest scores that steps can say: both clamps */
+      hd = WIDEST;
+      n = random_in(&p, 1, 80);
+      q_step = (Step){258, 16};
+      for (int i = 0; i < hd; i++) q[i] = 127;
+      for (int j = 0; j < n; j++) k_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, 6, 16)});
+      for (int i = 0; i < n * hd; i++) k[i] = (int8_t)(i / hd % 3 ? 127 : -127);
+    }
     KvView kv = {k, v, k_step, v_step, (size_t)hd};
     attention_head(q, q_step, kv, n, hd, a);
     for (int i = 0; i < isas; i++) {

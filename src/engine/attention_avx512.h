@@ -13,6 +13,10 @@ static inline __m512i sum_lanes_16(const __m512i a[16]) {
   return _mm512_add_epi32(_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xDD));
 }
 
+static inline __m512i clamp_to_32(__m512i v) {
+  return _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
+}
+
 /* score_of 8 dot products, lane by lane in 64 bits. */
 static inline __m256i finish_scores(__m256i dot, __m256i factor, __m256i shift) {
   const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi64(1);
@@ -20,9 +24,8 @@ static inline __m256i finish_scores(__m256i dot, __m256i factor, __m256i shift) 
   __m512i left = _mm512_min_epi64(_mm512_max_epi64(_mm512_sub_epi64(zero, s), zero), _mm512_set1_epi64(31));
   __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(one, right), 1);
   __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(dot), _mm512_cvtepi32_epi64(factor));
-  __m512i v = _mm512_sllv_epi64(_mm512_srav_epi64(_mm512_add_epi64(product, half), right), left);
-  v = _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
-  return _mm512_cvtepi64_epi32(v);
+  __m512i v = clamp_to_32(_mm512_srav_epi64(_mm512_add_epi64(product, half), right));
+  return _mm512_cvtepi64_epi32(clamp_to_32(_mm512_sllv_epi64(v, left)));
 }
 
 /* Keys as k + 128 (unsigned) against q (signed): the surplus 128 * sum of q is the same for all keys. */
