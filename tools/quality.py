@@ -2,7 +2,7 @@
 """Weighs burin's chips against llama.cpp's quantisations of the same model, on the same text and positions, in one run.
 
     tools/need.sh quality
-    build/quality/bin/python tools/quality.py MODEL.gguf TEXT [--chunks 40] [--bits 3.25,3.5,...] [--types Q2_K,...]
+    build/quality/bin/python tools/quality.py MODEL.gguf TEXT [--chunks 40] [--bits '3.25;3.5;...'] [--types Q2_K,...]
 
 Windows of 512 tokens from the start of the text, scored over the second half, as llama.cpp's perplexity tool does.  Each system
 is measured against the float model: burin against its oracle (`burin eval --ref`), llama.cpp against itself with the weights
@@ -20,11 +20,13 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BURIN, CTX = os.path.join(ROOT, "build/burin"), 512
-TYPES = ["Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0"]
-BITS = ["3.25", "3.5", "4", "4.25", "5", "6.15", "all=8"]
+TYPES = ["Q2_K", "Q3_K_S", "Q3_K_M", "IQ4_XS", "Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"]
+BITS = ["3.25", "3.5", "4.25", "5", "6.15"]
 
 
 def requantise(source, out, kind):
+    if os.path.exists(out):
+        return out
     p = llama_cpp.llama_model_quantize_default_params()
     name = "LLAMA_FTYPE_ALL_F32" if kind == "F32" else "LLAMA_FTYPE_MOSTLY_" + kind
     p.nthread, p.ftype, p.allow_requantize = os.cpu_count(), getattr(llama_cpp, name), True
@@ -82,12 +84,12 @@ def burin_rows(source, widths, text, chunks, folder):
     rows, ref = [], None
     for b in widths:
         chip = f"{folder}/{b}.chip"
-        subprocess.run([BURIN, "cast", source, "-o", chip, "--bits", b], check=True, stdout=subprocess.DEVNULL)
+        if not os.path.exists(chip):
+            subprocess.run([BURIN, "cast", source, "-o", chip, "--bits", b], check=True, stdout=subprocess.DEVNULL)
         r = json.loads(subprocess.run([BURIN, "eval", chip, "--text", text, "--ref", source, "--chunks", str(chunks), "--json"],
                                       check=True, capture_output=True, text=True).stdout)
         rows.append({"system": "burin", "name": b, "bits": r["bits_per_weight"], "kl": r["kl_mean"], "p99": r["kl_p99"], "error": r["kl_error"], "top1": r["top1"], "ppl": r["ppl"]})
         ref = r["ref_ppl"]
-        os.unlink(chip)
     return rows, ref
 
 
@@ -125,8 +127,10 @@ def main():
     a.add_argument("--bits", default=";".join(BITS), help="specifications of cast --bits, with ; between them")
     a.add_argument("--types", default=",".join(TYPES))
     a.add_argument("--out", default=os.path.join(ROOT, "doc"), help="folder of quality.json, quality.svg and, where it exists, quality.md")
+    a.add_argument("--files", help="folder where chips and quantised models are looked for and kept (default: a temporary one)")
     o = a.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = o.files or temporary
         theirs, ref, chunks = llama_rows(o.model, o.types.split(","), o.text, o.chunks, folder)
         ours, own_ref = burin_rows(o.model, o.bits.split(";"), o.text, chunks, folder)
     print(f"perplexity of the float model: llama.cpp {ref:.4f}, burin's oracle {own_ref:.4f} ({100 * (own_ref / ref - 1):+.4f} %)")
