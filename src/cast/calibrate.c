@@ -55,8 +55,9 @@ Engine *draft_new(const Folding *f, const Chip *base, const CastOptions *o, Prog
 bool given_text(const CastOptions *o, const Vocab *v, int vocab, int *tokens, int windows, int length, Err *err) {
   size_t need = (size_t)windows * (size_t)length;
   if (o->text_tokens < need) return err_set(err, "%s: expected at least %zu tokens of calibration text, found %zu", o->text_path, need, o->text_tokens);
+  size_t apart = windows > 1 ? (o->text_tokens - (size_t)length) / (size_t)(windows - 1) : 0; /* at least `length` */
   for (int w = 0; w < windows; w++) {
-    const int *from = o->text + (o->text_tokens - (size_t)length) / (size_t)windows * (size_t)w;
+    const int *from = o->text + apart * (size_t)w;
     for (int i = 0; i < length; i++) {
       int token = i == 0 && v->add_bos && v->bos >= 0 ? v->bos : from[i];
       if (token < 0 || token >= vocab) return err_set(err, "%s: expected tokens of 0 to %d, found %d", o->text_path, vocab - 1, token);
