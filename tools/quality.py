@@ -143,7 +143,7 @@ def main():
     page = f"{o.out}/quality.md"
     if os.path.exists(page):
         s = open(page).read()
-        s = re.sub(r"(<!-- table -->\n).*?(\n<!-- end -->)", lambda m: m[1] + table(d) + m[2], s, flags=re.S)
+        s = re.sub(r"(<!-- table -->\n).*?(<!-- end -->)", lambda m: m[1] + table(d) + "\n" + m[2], s, flags=re.S)
         open(page, "w").write(s)
 
 
