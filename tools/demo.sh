@@ -15,7 +15,7 @@ fi
 prompt="Give me three tips for sleeping well."
 echo
 echo "> $prompt"
-"$burin" run "$chip" -p "$prompt" --temperature 0 -n 160 2>"$cache/speed.txt"
+"$burin" run "$chip" -p "$prompt" --seed 1 -n 160 2>"$cache/speed.txt"
 echo
 cat "$cache/speed.txt"
 "$burin" bench "$chip" --prefill 512 --decode 128 --rounds 2

@@ -58,12 +58,12 @@ class Peer:
 def llama_rows(source, types, text, chunks, folder):
     base = Peer(requantise(source, f"{folder}/F32.gguf", "F32"))
     peers = {t: Peer(requantise(f"{folder}/F32.gguf", f"{folder}/{t}.gguf", t)) for t in types}
-    ids = base.m.tokenize(open(text, "rb").read(), add_bos=False, special=False)
-    vocab = llama_cpp.llama_model_get_vocab(base.m._model.model)
+    bos = llama_cpp.llama_vocab_get_add_bos(llama_cpp.llama_model_get_vocab(base.m._model.model))
+    ids = base.m.tokenize(open(text, "rb").read(), add_bos=bos, special=False)
     chunks = min(chunks, len(ids) // CTX)
     for c in range(chunks):
         window = ids[c * CTX:(c + 1) * CTX]
-        if llama_cpp.llama_vocab_get_add_bos(vocab):
+        if bos:
             window[0] = base.m.token_bos()
         target, scored = np.array(window[CTX // 2 + 1:]), np.arange(CTX - 1 - CTX // 2)
         p = base.log_p(window)

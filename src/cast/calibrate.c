@@ -20,22 +20,10 @@ int calib_windows(const ChipShape *s, const CastOptions *o, int length) {
 int draft_bits(const Folding *f) { return f->model->parameters > LARGE ? 4 : 8; }
 
 bool draft_matrix(Engine *e, const Folding *f, int layer, MatKind kind, Isa isa, Err *err) {
-  int rows, cols;
   OwnMatrix o;
-  if (f->shape.kept && kind != MAT_HEAD) {
-    if (!keep_matrix(f, layer, kind, &o, err)) return false;
-    bool kept = engine_install(e, layer, kind, &o.m, err);
-    own_matrix_free(&o);
-    return kept;
-  }
-  chip_extent(&f->shape, kind, &rows, &cols);
-  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
-  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, draft_bits(f), true, err);
-  if (ok) {
-    ok = quantise(&o, w, NULL, f->pool, isa, err) && engine_install(e, layer, kind, &o.m, err);
-    own_matrix_free(&o);
-  }
-  mem_free(w);
+  if (!make_matrix(&o, f, layer, kind, draft_bits(f), NULL, isa, err)) return false;
+  bool ok = engine_install(e, layer, kind, &o.m, err);
+  own_matrix_free(&o);
   return ok;
 }
 
@@ -90,44 +78,52 @@ static int start_tokens(const Vocab *v, int out[2]) {
 }
 
 typedef struct {
-  Session **session;
-  int n, *next;
-  const uint8_t *banned;
-} Draw;
+  Engine *draft;
+  const Vocab *vocab;
+  uint8_t *banned;
+  uint64_t seed;
+  int *tokens, windows, length; /* tokens (windows, length) */
+  Progress *progress;
+  Session *session[SAMPLE_WINDOWS];
+  int next[SAMPLE_WINDOWS], n;        /* of the windows that are sampled now */
+} Sampling;
 
 static void draw_run(void *arg, int t, int threads) {
-  Draw *d = arg;
+  Sampling *d = arg;
   for (int i = t; i < d->n; i += threads) d->next[i] = session_sample(d->session[i], d->banned);
 }
 
-static bool sample(Engine *draft, Session **s, int n, const Vocab *v, const uint8_t *banned, uint64_t seed, int *tokens, int length,
-                   Progress *progress, Err *err) {
+/* Windows first .. first + n - 1.  Each has its own seed, so that it does not matter which are sampled together. */
+static bool sample(Sampling *d, int first, Err *err) {
   SamplerSettings settings;
-  int start[2], starts = start_tokens(v, start), *next = mem_alloc((size_t)n, sizeof *next, err);
-  bool ok = next && sampler_settings(&settings, 1, 0, 1, 0, 1, 0, 0, err);
-  for (int i = 0; ok && i < n; i++) {
-    ok = session_sampler(s[i], &settings, seed + (uint64_t)i, err);
-    next[i] = start[i % starts];
+  int start[2], starts = start_tokens(d->vocab, start);
+  bool ok = sampler_settings(&settings, 1, 0, 1, 0, 1, 0, 0, err);
+  for (int i = 0; ok && i < d->n; i++) {
+    ok = (d->session[i] = session_new(d->draft, d->length, err)) && session_sampler(d->session[i], &settings, d->seed + (uint64_t)(first + i), err);
+    d->next[i] = start[(first + i) % starts];
   }
-  for (int t = 0; ok && t < length; t++) {
-    for (int i = 0; i < n; i++) tokens[i * length + t] = next[i];
-    if (t + 1 == length) break;
-    ok = sessions_step(s, next, n, err);
-    if (ok) pool_run(engine_pool(draft), draw_run, &(Draw){s, n, next, banned});
-    progress_to(progress, 0.1 + 0.2 * t / length);
+  for (int t = 0; ok && t < d->length; t++) {
+    for (int i = 0; i < d->n; i++) d->tokens[(first + i) * d->length + t] = d->next[i];
+    if (t + 1 == d->length) break;
+    ok = sessions_step(d->session, d->next, d->n, err);
+    if (ok) pool_run(engine_pool(d->draft), draw_run, d);
+    progress_to(d->progress, 0.1 + 0.2 * (first + d->n * (double)t / d->length) / d->windows);
   }
-  mem_free(next);
+  for (int i = 0; i < d->n; i++) {
+    session_free(d->session[i]);
+    d->session[i] = NULL;
+  }
   return ok;
 }
 
 bool calibration_text(Engine *draft, const Chip *base, uint64_t seed, int *tokens, int windows, int length, Progress *progress, Err *err) {
-  Session **s = mem_alloc((size_t)windows, sizeof *s, err);
-  uint8_t *banned = banned_tokens(&base->vocab, base->shape.vocab, err);
-  bool ok = s && banned;
-  for (int i = 0; ok && i < windows; i++) ok = (s[i] = session_new(draft, length, err)) != NULL;
-  ok = ok && sample(draft, s, windows, &base->vocab, banned, seed, tokens, length, progress, err);
-  for (int i = 0; s && i < windows; i++) session_free(s[i]);
-  mem_free(s);
-  mem_free(banned);
+  Sampling d = {.draft = draft, .vocab = &base->vocab, .banned = banned_tokens(&base->vocab, base->shape.vocab, err), .seed = seed,
+                .tokens = tokens, .windows = windows, .length = length, .progress = progress};
+  bool ok = d.banned != NULL;
+  for (int first = 0; ok && first < windows; first += SAMPLE_WINDOWS) {
+    d.n = windows - first < SAMPLE_WINDOWS ? windows - first : SAMPLE_WINDOWS;
+    ok = sample(&d, first, err);
+  }
+  mem_free(d.banned);
   return ok;
 }

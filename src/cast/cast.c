@@ -81,19 +81,12 @@ static bool make_embedding(Cast *c, Err *err) {
 
 /* Folds, rounds and writes one matrix; installs it into the engine of the walk where there is one. */
 static bool cast_matrix(Cast *c, int layer, MatKind kind, const Factor *factor, Err *err) {
-  int rows, cols;
-  chip_extent(&c->f.shape, kind, &rows, &cols);
-  bool keep = c->o->keep && kind != MAT_HEAD;
   int bits = c->bits[(kind == MAT_HEAD ? c->f.shape.layers : layer) * MAT_PER_LAYER + (kind == MAT_HEAD ? 0 : (int)kind)];
-  OwnMatrix o = {0};
-  float *w = keep ? NULL : mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
-  bool made = keep ? keep_matrix(&c->f, layer, kind, &o, err)
-                   : w && fold_matrix(&c->f, layer, kind, w, err) && own_matrix_new(&o, rows, cols, bits, true, err) &&
-                         quantise(&o, w, factor, c->pool, c->o->isa, err);
-  bool ok = made && chip_write_matrix(c->out, layer, kind, &o.m, err) &&
+  OwnMatrix o;
+  if (!make_matrix(&o, &c->f, layer, kind, bits, factor, c->o->isa, err)) return false;
+  bool ok = chip_write_matrix(c->out, layer, kind, &o.m, err) &&
             (!c->engine || kind == MAT_HEAD || engine_install(c->engine, layer, kind, &o.m, err));
   own_matrix_free(&o);
-  mem_free(w);
   return ok;
 }
 
@@ -118,7 +111,7 @@ static void count_saturated(Cast *c, const EngineStop *at) {
 /* The matrices that read one input share its statistics. */
 static bool cast_stop(Cast *c, const EngineStop *at, Err *err) {
   Factor factor = {0};
-  bool keep = c->o->keep && at->first != MAT_HEAD; /* nothing is rounded */
+  bool keep = is_kept(&c->f, at->first); /* nothing is rounded */
   count_saturated(c, at);
   if (at->first == MAT_Q && !begin_layer(c, at->layer, err)) return false;
   if (!keep && !factor_at(&factor, at, c->pool, c->o->isa, err)) return false;

@@ -188,7 +188,8 @@ static void sum_up(const Trial *t, CastEstimate *e) {
   Layer l = layer_of(t, tokens);
   chip_extent(s, MAT_HEAD, &rows, &cols);
   double head = (double)rows * cols, share = layers + head / l.weights; /* of passes with logits, in layers */
-  double head_rounding = rows * (t->column * cols + t->pair * cols * cols);
+  double head_rounding = rows * (t->column * cols + t->pair * cols * cols), rounded = o->keep ? 0 : layers;
+  double head_statistics = tokens * t->product * cols * cols, head_factor = t->factor * cols * cols * (double)cols;
   bool measure = o->budget > 0, draft = !o->text || measure;
   e->weights = layers * l.weights + 2 * head;
   e->tokens = o->fast ? 0 : (int)tokens;
@@ -201,13 +202,28 @@ static void sum_up(const Trial *t, CastEstimate *e) {
     add_step(e, "losses: statistics, rounding", layers * (few.statistics + few.factors + few.rounding) + head_rounding + t->nearest * share);
   }
   if (!o->fast) {
-    add_step(e, "statistics", layers * l.statistics);
-    add_step(e, "factors", layers * l.factors);
-    if (!o->keep) add_step(e, "rounding", layers * l.rounding + head_rounding);
+    add_step(e, "statistics", rounded * l.statistics + head_statistics);
+    add_step(e, "factors", rounded * l.factors + head_factor);
+    add_step(e, "rounding", rounded * l.rounding + head_rounding);
     add_step(e, "inputs of the layers", tokens * t->forward * layers);
   }
-  double widest = s->ffn > s->dim ? s->ffn : s->dim, matrix = head * 4 > l.weights ? head * 4 : l.weights;
-  e->memory = matrix + (o->fast ? 0 : 12 * widest * widest + tokens * (4 * s->dim + widest) + (draft ? e->weights * draft_bits(&t->f) / 8 : 0));
+}
+
+/* The larger of the phases: a matrix as floats with its statistics and the walk's tokens; or the draft with the sessions that
+ * write text, or with the logits that measure. */
+static void sum_memory(const Trial *t, CastEstimate *e) {
+  const ChipShape *s = &t->f.shape;
+  double widest = s->ffn > s->dim ? s->ffn : s->dim, head = (double)s->vocab * s->dim, up = (double)s->ffn * s->dim;
+  double embed = head * t->o->bits[MAT_EMBED] / 8, matrix = 4 * (head > up ? head : up);
+  double walk = 12 * widest * widest + (double)e->tokens * (4 * s->dim + widest) + 2048.0 * (12 * s->ffn + 16 * s->dim);
+  double cache = (double)s->layers * 2 * s->kv_heads * t->length * (s->head_dim + 2);
+  double sessions = SAMPLE_WINDOWS * (cache + 22.0 * s->vocab), measure = 8.0 * measure_tokens(t->length) * s->vocab;
+  double draft = (e->weights - head) * draft_bits(&t->f) / 8;
+  if (t->o->text) sessions = 0;
+  if (t->o->budget > 0) measure += matrix + walk;
+  else measure = 0;
+  draft = sessions + measure == 0 ? 0 : draft + (sessions > measure ? sessions : measure);
+  e->memory = embed + (t->o->fast ? matrix : draft > matrix + walk ? draft : matrix + walk);
 }
 
 bool cast_estimate(const Model *m, const CastOptions *options, CastEstimate *e, Err *err) {
@@ -219,6 +235,7 @@ bool cast_estimate(const Model *m, const CastOptions *options, CastEstimate *e, 
   if (ok) {
     e->threads = pool_threads(pool);
     sum_up(&t, e);
+    sum_memory(&t, e);
   }
   engine_free(t.engine);
   own_matrix_free(&t.embed);

@@ -32,6 +32,8 @@ bool folding_new(Folding *f, const Model *m, uint64_t seed, bool keep, Pool *poo
 void folding_free(Folding *f);
 /* w (rows, cols) <- matrix `kind` of layer `layer`. */
 bool fold_matrix(const Folding *f, int layer, MatKind kind, float *w, Err *err);
+/* The matrices whose codes stay as they are in the source. */
+static inline bool is_kept(const Folding *f, MatKind kind) { return f->shape.kept && kind < MAT_PER_LAYER; }
 /* The tensor behind a matrix, and the factor on all its weights. */
 const Tensor *fold_source(const Folding *f, int layer, MatKind kind);
 double fold_factor(const Folding *f, MatKind kind);
@@ -66,6 +68,8 @@ void factor_free(Factor *f);
 
 /* Rounds w (rows, cols of the matrix) into o.  factor NULL: round to nearest with an even weight on all columns. */
 bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa, Err *err);
+/* o <- matrix `kind` of layer `layer` as it stands in the chip: kept, or folded and rounded to `bits`. */
+bool make_matrix(OwnMatrix *o, const Folding *f, int layer, MatKind kind, int bits, const Factor *factor, Isa isa, Err *err);
 bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err);
 
 /* h (n, n), upper triangle, += sum over tokens of x x^T for the inputs at a stop. */
@@ -75,7 +79,7 @@ bool factor_at(Factor *f, const EngineStop *at, Pool *pool, Isa isa, Err *err);
 int matrices_at(MatKind first);
 
 /* ---- calibration ---- */
-enum { CALIB_LENGTH = 256, MEASURE_WINDOWS = 24 };
+enum { CALIB_LENGTH = 256, MEASURE_WINDOWS = 24, SAMPLE_WINDOWS = 72 /* drawn at once: sessions are large */ };
 /* Windows of calibration text: 24 tokens for each input of the widest matrix, within 36 to 144 windows and what a given text holds. */
 int calib_windows(const ChipShape *s, const CastOptions *o, int length);
 /* The draft: an engine with all matrices of draft_bits, rounded to nearest.  base: shape, tables, embedding. */

@@ -188,6 +188,19 @@ bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa,
   return ok;
 }
 
+bool make_matrix(OwnMatrix *o, const Folding *f, int layer, MatKind kind, int bits, const Factor *factor, Isa isa, Err *err) {
+  if (is_kept(f, kind)) return keep_matrix(f, layer, kind, o, err);
+  int rows, cols;
+  chip_extent(&f->shape, kind, &rows, &cols);
+  *o = (OwnMatrix){0};
+  float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w, err);
+  bool ok = w && fold_matrix(f, layer, kind, w, err) && own_matrix_new(o, rows, cols, bits, true, err) &&
+            quantise(o, w, factor, f->pool, isa, err);
+  mem_free(w);
+  if (!ok) own_matrix_free(o);
+  return ok;
+}
+
 /* ---- the embedding: a row scale only, chosen for the least squared error ---- */
 
 typedef struct {
