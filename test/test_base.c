@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static void first_error_wins(void **s) {
@@ -133,24 +134,32 @@ static void count_up(void *arg, int t, int threads) {
   for (int i = 0; i < threads; i++) __atomic_add_fetch(&count[i], t + 1, __ATOMIC_SEQ_CST);
 }
 
-typedef struct {
-  Pool *p;
-  int at[8], bad;
-} Lockstep;
+static void nap(long us) { nanosleep(&(struct timespec){0, us * 1000}, NULL); }
 
-static void lockstep(void *arg, int t, int threads) {
-  Lockstep *l = arg;
-  for (int i = 1; i <= 500; i++) {
-    l->at[t] = i;
-    pool_barrier(l->p);
-    for (int k = 0; k < threads; k++)
-      if (l->at[k] != i) l->bad = 1;
-    pool_barrier(l->p);
-  }
+/* Phase i has i % 7 pieces; each must find all of the phases before it done and itself not begun. */
+typedef struct {
+  int done[40][8], inside[8], bad;
+} Ledger;
+
+static int ledger_pieces(void *arg, int phase) {
+  (void)arg;
+  return phase % 7;
 }
 
-static void pool_runs_all_threads(void **s) {
+static void ledger_run(void *arg, int phase, int piece, int pieces, int thread) {
+  Ledger *l = arg;
+  int bad = pieces != phase % 7 || __atomic_add_fetch(&l->inside[thread], 1, __ATOMIC_SEQ_CST) != 1;
+  for (int i = 0; i < phase; i++)
+    for (int k = 0; k < i % 7; k++) bad += l->done[i][k] != 1;
+  l->done[phase][piece]++;
+  if (phase % 5 == 0 && piece == 0) nap(200); /* others must not run ahead */
+  __atomic_sub_fetch(&l->inside[thread], 1, __ATOMIC_SEQ_CST);
+  if (bad) __atomic_store_n(&l->bad, 1, __ATOMIC_SEQ_CST);
+}
+
+static void pool_runs_every_piece_once_and_in_order(void **s) {
   (void)s;
+  static const PoolJob job = {40, ledger_pieces, ledger_run};
   Err e = {0};
   for (int n = 1; n <= 5; n++) {
     Pool *p = pool_new(n, &e);
@@ -158,9 +167,14 @@ static void pool_runs_all_threads(void **s) {
     int count[8] = {0};
     for (int i = 0; i < 200; i++) pool_run(p, count_up, count);
     for (int i = 0; i < n; i++) assert_int_equal(count[i], 200 * n * (n + 1) / 2);
-    Lockstep l = {p, {0}, 0};
-    pool_run(p, lockstep, &l);
-    assert_int_equal(l.bad, 0);
+    for (int round = 0; round < 50; round++) {
+      Ledger l = {0};
+      pool_job(p, &job, &l);
+      assert_int_equal(l.bad, 0);
+      for (int i = 0; i < 40; i++)
+        for (int k = 0; k < 8; k++) assert_int_equal(l.done[i][k], k < i % 7);
+      if (round % 10 == 9) nap(2000); /* workers go to sleep and must wake */
+    }
     pool_free(p);
   }
   assert_null(pool_new(0, &e));
@@ -204,7 +218,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(first_error_wins), cmocka_unit_test(arena_gives_aligned_zeros),
       cmocka_unit_test(buffers_and_arenas_survive_failed_allocations), cmocka_unit_test(string_map_finds_what_was_put),
-      cmocka_unit_test(reader_stops_at_the_end), cmocka_unit_test(writer_is_all_or_nothing), cmocka_unit_test(pool_runs_all_threads),
+      cmocka_unit_test(reader_stops_at_the_end), cmocka_unit_test(writer_is_all_or_nothing), cmocka_unit_test(pool_runs_every_piece_once_and_in_order),
       cmocka_unit_test(spans_cover_without_overlap), cmocka_unit_test(pcg_is_pcg), cmocka_unit_test(sha256_is_sha256),
   };
   return cmocka_run_group_tests_name("base", tests, NULL, NULL);

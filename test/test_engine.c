@@ -165,7 +165,7 @@ static void attention_is_equal(void **s) {
   enum { MOST = 1300, HD = 128, WIDEST = 1024 };
   static int8_t q[WIDEST], k[MOST * HD], v[MOST * HD];
   static uint16_t k_step[MOST], v_step[MOST];
-  static int32_t a[WIDEST], b[WIDEST], z[MOST + 16];
+  static int32_t a[WIDEST], b[2 * WIDEST], z[2 * (MOST + KV_PAGE)];
   for (int round = 0; round < 150; round++) {
     int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
     int spread = random_in(&p, -14, 16);
@@ -184,12 +184,26 @@ static void attention_is_equal(void **s) {
       for (int j = 0; j < n; j++) k_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, 6, 16)});
       for (int i = 0; i < n * hd; i++) k[i] = (int8_t)(i / hd % 3 ? 127 : -127);
     }
-    KvView kv = {k, v, k_step, v_step, (size_t)hd};
-    attention_head(q, q_step, kv, n, hd, a);
-    for (int i = 0; i < isas; i++) {
-      kernels[i]->attention(q, q_step, kv, n, hd, b, z);
-      assert_memory_equal(a, b, 4 * (size_t)hd);
+    /* the same through pages, for two query heads at once, with rubbish behind the last position */
+    enum { PAGES = (MOST + KV_PAGE - 1) / KV_PAGE };
+    size_t offset = kv_cell_bytes(hd) * (size_t)random_in(&p, 0, 1);
+    uint8_t *page[PAGES];
+    for (int j = 0; j < PAGES; j++) {
+      page[j] = aligned_alloc(64, 2 * kv_cell_bytes(WIDEST));
+      memset(page[j], random_in(&p, 0, 255), 2 * kv_cell_bytes(WIDEST));
     }
+    for (int j = 0; j < n; j++)
+      kv_store(page[j / KV_PAGE] + offset, hd, j % KV_PAGE, k + j * hd, step_unpack(k_step[j]), v + j * hd, step_unpack(v_step[j]));
+    attention_head(q, q_step, (KvView){k, v, k_step, v_step, (size_t)hd}, n, hd, a);
+    int8_t pair[2 * WIDEST];
+    memcpy(pair, q, (size_t)hd);
+    memcpy(pair + hd, q, (size_t)hd);
+    for (int i = 0; i < isas; i++) {
+      kernels[i]->attention(&(KvCells){page, offset, hd}, pair, (Step[]){q_step, q_step}, 2, n, b, z);
+      assert_memory_equal(a, b, 4 * (size_t)hd);
+      assert_memory_equal(a, b + hd, 4 * (size_t)hd);
+    }
+    for (int j = 0; j < PAGES; j++) free(page[j]);
   }
 }
 

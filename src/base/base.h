@@ -43,10 +43,6 @@ void *mem_alloc(size_t count, size_t size, Err *err);
 void *mem_grow(void *p, size_t old_bytes, size_t new_bytes, Err *err); /* keeps content; p stays valid on failure */
 void mem_free(void *p);
 
-/* Address space for bytes that may never be touched: zero on first use, memory only then.  For KV caches. */
-void *mem_reserve(size_t bytes, Err *err);
-void mem_release(void *p, size_t bytes);
-
 /* An arena: many allocations, one release.  A zeroed Arena is empty and ready. */
 typedef struct ArenaBlock ArenaBlock;
 typedef struct {
@@ -146,16 +142,27 @@ const char *isa_name(Isa isa);  /* scalar, avx2, avx512 */
 bool isa_parse(const char *name, Isa *out, Err *err); /* also fails where this CPU lacks it */
 
 /* ---- threads ----------------------------------------------------------------------------------------------------------
- * A pool runs one function on all its threads at once (the caller is thread 0) and returns when all are done.
+ * A pool runs jobs on its threads, of which the caller is one.  A job is a row of phases; a phase is cut into pieces, and all
+ * pieces of one are done before the next begins.  Each thread takes pieces from its own part of them, then from the parts of
+ * threads that are behind.  Nobody waits for a thread that holds no piece: one that the system has taken off its CPU costs
+ * the piece it holds, not the phase.
  */
 typedef struct Pool Pool;
-typedef void PoolFn(void *arg, int thread, int threads);
+enum { POOL_THREADS = 256, POOL_PIECES = 4095 /* most of one phase */ };
+
+typedef struct {
+  int phases;
+  int (*pieces)(void *arg, int phase); /* how many; 0: the phase is left out.  Called once, when all before it is done */
+  void (*run)(void *arg, int phase, int piece, int pieces, int thread); /* thread: whose scratch to use */
+} PoolJob;
 
 Pool *pool_new(int threads, Err *err);
 void pool_free(Pool *p);
 int pool_threads(const Pool *p);
+void pool_job(Pool *p, const PoolJob *job, void *arg);
+/* A job of one phase with a piece for each thread. */
+typedef void PoolFn(void *arg, int piece, int pieces);
 void pool_run(Pool *p, PoolFn *fn, void *arg);
-void pool_barrier(Pool *p); /* inside fn: waits for all; bounded spin, then sleeps */
 int cpu_count(void);        /* CPUs that this process may use */
 
 /* The part of 0..n that falls to one thread, cut at multiples of `unit`. */

@@ -49,18 +49,6 @@ void *mem_grow(void *p, size_t old_bytes, size_t new_bytes, Err *err) {
 
 void mem_free(void *p) { free(p); }
 
-void *mem_reserve(size_t bytes, Err *err) {
-  void *p = fault_hit() ? MAP_FAILED
-                        : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p != MAP_FAILED) return p;
-  err_set(err, "out of memory: %zu bytes of address space", bytes);
-  return NULL;
-}
-
-void mem_release(void *p, size_t bytes) {
-  if (p) munmap(p, bytes);
-}
-
 struct ArenaBlock {
   ArenaBlock *before;
   size_t used, size;

@@ -29,10 +29,9 @@ typedef struct {
   int n, panels, from, to; /* tokens [from, to) */
   const EngineStop *at;
   float *x; /* (panels, CHUNK, PANEL): contiguous for the product, zeros behind column n */
-  Pool *pool;
 } HessianJob;
 
-static void hessian_run(void *arg, int t, int threads) {
+static void panels_run(void *arg, int t, int threads) {
   const HessianJob *j = arg;
   Span tokens = span_of(j->to - j->from, 1, t, threads);
   for (int i = tokens.from; i < tokens.to; i++) {
@@ -40,7 +39,10 @@ static void hessian_run(void *arg, int t, int threads) {
     float s = (float)input_scale(j->at->scale[j->from + i]);
     for (int c = 0; c < j->n; c++) j->x[((size_t)(c / PANEL) * CHUNK + (size_t)i) * PANEL + (size_t)(c % PANEL)] = (float)a[c] * s;
   }
-  pool_barrier(j->pool);
+}
+
+static void outer_run(void *arg, int t, int threads) {
+  const HessianJob *j = arg;
   for (int p = t; p < j->panels; p += threads)
     for (int q = p; q < j->panels; q++)
       for (int s = 0; s < j->to - j->from; s += STEP) {
@@ -53,11 +55,12 @@ static void hessian_run(void *arg, int t, int threads) {
 
 bool hessian_add(double *h, int n, const EngineStop *at, Pool *pool, Isa isa, Err *err) {
   int panels = (n + PANEL - 1) / PANEL;
-  HessianJob j = {cast_kernels(isa), h, n, panels, 0, 0, at, mem_alloc(CHUNK, (size_t)panels * PANEL * sizeof(float), err), pool};
+  HessianJob j = {cast_kernels(isa), h, n, panels, 0, 0, at, mem_alloc(CHUNK, (size_t)panels * PANEL * sizeof(float), err)};
   if (!j.x) return false;
   for (; j.from < at->tokens; j.from += CHUNK) {
     j.to = at->tokens - j.from < CHUNK ? at->tokens : j.from + CHUNK;
-    pool_run(pool, hessian_run, &j);
+    pool_run(pool, panels_run, &j);
+    pool_run(pool, outer_run, &j);
   }
   mem_free(j.x);
   return true;
@@ -90,7 +93,7 @@ static bool factor_diagonal(const FactorJob *j) {
   return true;
 }
 
-static void factor_run(void *arg, int t, int threads) {
+static void solve_run(void *arg, int t, int threads) {
   const FactorJob *j = arg;
   double *h = j->h;
   size_t n = (size_t)j->n;
@@ -103,7 +106,12 @@ static void factor_run(void *arg, int t, int threads) {
       AT(i, c) = s;
       j->panel[(size_t)(c - j->b0) * n + (size_t)i] = s;
     }
-  pool_barrier(j->pool);
+}
+
+static void subtract_run(void *arg, int t, int threads) {
+  const FactorJob *j = arg;
+  double *h = j->h;
+  size_t n = (size_t)j->n;
   for (int b = t; b * NB < j->b0; b += threads) {
     int i = b * NB;
     j->k->add_product(&AT(i, i), n, &AT(i, j->b0), n, j->panel + i, n, NB, j->b0 - i, j->b1 - j->b0, -1);
@@ -165,7 +173,8 @@ static bool run_factor(FactorJob *j) {
     j->b0 = b * NB;
     j->b1 = j->n - j->b0 < NB ? j->n : j->b0 + NB;
     if (!factor_diagonal(j)) return false;
-    pool_run(j->pool, factor_run, j);
+    pool_run(j->pool, solve_run, j);
+    pool_run(j->pool, subtract_run, j);
   }
   for (int i = 0; i < j->n; i++) memset(&AT(i, 0), 0, (size_t)i * sizeof *h);
   for (int b = blocks - 1; b >= 0; b--) {

@@ -127,6 +127,12 @@ const Matrix *chip_matrix(const Chip *c, int i, char name[32]);
 bool chip_verify(const Chip *c, int i, Err *err);
 bool chip_verify_all(const Chip *c, Err *err);
 
+/* A chip of random codes in memory, for measuring: no vocabulary, no file, hash 0.  Widths are mixed so that codes, group and row
+ * scales come to `bits` a weight.  bits within 2 to 8.5; the group scales keep every accumulator within int32. */
+bool chip_synthetic(Chip *c, const ChipShape *s, double bits, uint64_t seed, Err *err);
+/* The shape behind a name (llama-3.1-8b, ...) or behind layers=N,dim=N,...; an error lists the names. */
+bool chip_shape_of(const char *name, ChipShape *s, Err *err);
+
 /* The chip's hash as 64 hexadecimal digits. */
 void chip_hash_text(const Chip *c, char out[65]);
 

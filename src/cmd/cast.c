@@ -96,7 +96,7 @@ int cmd_cast(int argc, char **argv) {
   };
   const Usage usage = {"cast", "burin cast MODEL.gguf -o X.chip [options]",
                        "Casts a model into a chip: one integer definition of the whole model.", option,
-                       sizeof option / sizeof *option, 1};
+                       sizeof option / sizeof *option, 1, 0};
   int status = options_parse(&usage, argc, argv, &model_path);
   if (status >= 0) return status;
   if (!out && !dry) {

@@ -183,7 +183,7 @@ int cmd_chat(int argc, char **argv) {
       SAMPLING_OPTIONS(o.sampling),
       MACHINE_OPTIONS(o.machine),
   };
-  const Usage usage = {"chat", "burin chat X.chip [options]", "Talks to a chip in the terminal.", option, sizeof option / sizeof *option, 1};
+  const Usage usage = {"chat", "burin chat X.chip [options]", "Talks to a chip in the terminal.", option, sizeof option / sizeof *option, 1, 0};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
   struct sigaction sa = {.sa_handler = on_interrupt}; /* no SA_RESTART: a read at the prompt ends */

@@ -38,7 +38,8 @@ typedef struct {
   const char *command, *usage, *about; /* "burin cast MODEL -o X.chip" */
   const Option *option;
   int options;
-  int operands;                        /* exactly this many */
+  int operands;                        /* exactly this many, */
+  int optional;                        /* but this many may lack: NULL */
 } Usage;
 
 /* Parses argv; operands go to out.  Returns -1 to go on, else the exit status (help printed, or wrong use said). */
@@ -85,6 +86,8 @@ typedef struct {
 /* path: a .chip file, or a model file, which is cast with default options into the cache first. */
 bool runner_open(Runner *r, const char *path, const MachineOptions *m, Err *err);
 void runner_close(Runner *r);
+/* The same for random weights: shape as chip_shape_of reads it, bits a weight. */
+bool runner_open_synthetic(Runner *r, const char *shape, double bits, const MachineOptions *m, Err *err);
 bool chip_open_any(Chip *chip, const char *path, Err *err);
 
 /* The tokens of `n` messages through the chip's template (NULL: joined by line breaks), with the mark that starts a reply.

@@ -235,7 +235,7 @@ int cmd_eval(int argc, char **argv) {
   };
   const Usage usage = {"eval", "burin eval X.chip --text FILE [--ref MODEL] [options], or burin eval X.chip --tasks FILE.jsonl",
                        "Measures perplexity, and the distance between a chip and its source model.", option,
-                       sizeof option / sizeof *option, 1};
+                       sizeof option / sizeof *option, 1, 0};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
   if (!o.text == !o.tasks || o.ctx < 4 || (o.tasks && (o.ref || o.model_only)) || (o.record && o.model_only)) {

@@ -140,7 +140,7 @@ int cmd_info(int argc, char **argv) {
   const char *path;
   bool json = false;
   const Option option[] = {{"json", 0, OPT_FLAG, &json, "", "print JSON"}};
-  const Usage usage = {"info", "burin info FILE [--json]", "Says what a model or chip file holds, after checking all of it.", option, 1, 1};
+  const Usage usage = {"info", "burin info FILE [--json]", "Says what a model or chip file holds, after checking all of it.", option, 1, 1, 0};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
   Err err = {0};

@@ -71,6 +71,7 @@ static int wrong_use(const Usage *u, const char *what, const char *which) {
 
 int options_parse(const Usage *u, int argc, char **argv, const char **operand) {
   int operands = 0;
+  for (int i = 0; i < u->operands; i++) operand[i] = NULL;
   bool only_operands = false;
   for (int i = 1; i < argc; i++) {
     const char *arg = argv[i], *value;
@@ -102,6 +103,6 @@ int options_parse(const Usage *u, int argc, char **argv, const char **operand) {
       return STATUS_USAGE;
     }
   }
-  if (operands < u->operands) return wrong_use(u, "an argument is missing", "");
+  if (operands < u->operands - u->optional) return wrong_use(u, "an argument is missing", "");
   return -1;
 }

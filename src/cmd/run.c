@@ -78,7 +78,7 @@ int cmd_run(int argc, char **argv) {
   };
   const Usage usage = {"run", "burin run X.chip -p TEXT [options]",
                        "Writes text from a prompt.  The text goes to standard output, speed to standard error.", option,
-                       sizeof option / sizeof *option, 1};
+                       sizeof option / sizeof *option, 1, 0};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
   if (o.prompt && o.file) {

@@ -58,6 +58,17 @@ bool runner_open(Runner *r, const char *path, const MachineOptions *m, Err *err)
   return false;
 }
 
+bool runner_open_synthetic(Runner *r, const char *name, double bits, const MachineOptions *m, Err *err) {
+  EngineOptions o;
+  ChipShape shape;
+  *r = (Runner){0};
+  if (!machine_options(m, &o, err) || !chip_shape_of(name, &shape, err) || !chip_synthetic(&r->chip, &shape, bits, 1, err)) return false;
+  r->engine = engine_new(&r->chip, &o, err);
+  if (r->engine) return true;
+  runner_close(r);
+  return false;
+}
+
 void runner_close(Runner *r) {
   tokenizer_free(r->tokenizer);
   engine_free(r->engine);

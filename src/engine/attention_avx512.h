@@ -1,17 +1,7 @@
-/* engine/attention_avx512: scores and value sums of one head whose dimension is a multiple of 64.  Included by ops_isa.c
- * where the flags allow it; the integers are those of the plain loops beside it.
+/* engine/attention_avx512: attention over the pages of the KV cache.  Included by ops_isa.c where the flags allow it; the
+ * integers are those of attention_head in chip/arith.c.
  */
 #include <immintrin.h>
-
-/* Sums of the lanes of 16 vectors, in order. */
-static inline __m512i sum_lanes_16(const __m512i a[16]) {
-  __m512i t[8], u[4];
-  for (int i = 0; i < 8; i++) t[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]));
-  for (int i = 0; i < 4; i++) u[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(t[2 * i], t[2 * i + 1]), _mm512_unpackhi_epi64(t[2 * i], t[2 * i + 1]));
-  __m512i v = _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x88), _mm512_shuffle_i32x4(u[0], u[1], 0xDD));
-  __m512i w = _mm512_add_epi32(_mm512_shuffle_i32x4(u[2], u[3], 0x88), _mm512_shuffle_i32x4(u[2], u[3], 0xDD));
-  return _mm512_add_epi32(_mm512_shuffle_i32x4(v, w, 0x88), _mm512_shuffle_i32x4(v, w, 0xDD));
-}
 
 static inline __m512i clamp_to_32(__m512i v) {
   return _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
@@ -28,52 +18,107 @@ static inline __m256i finish_scores(__m256i dot, __m256i factor, __m256i shift) 
   return _mm512_cvtepi64_epi32(clamp_to_32(_mm512_sllv_epi64(v, left)));
 }
 
-/* Keys as k + 128 (unsigned) against q (signed): the surplus 128 * sum of q is the same for all keys. */
-static int32_t score_all_wide(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *z) {
-  const __m512i flip = _mm512_set1_epi8((char)0x80);
-  int32_t surplus = 0, top = -INT32_MAX;
-  for (int i = 0; i < head_dim; i++) surplus += 128 * q[i];
-  for (int j = 0; j < n; j += 16) {
-    int count = n - j < 16 ? n - j : 16;
-    __m512i sum[16];
-    for (int k = 0; k < 16; k++) {
-      const int8_t *key = kv.k + (size_t)(j + (k < count ? k : 0)) * kv.stride;
-      sum[k] = _mm512_setzero_si512();
-      for (int i = 0; i < head_dim; i += 64)
-        sum[k] = _mm512_dpbusd_epi32(sum[k], _mm512_xor_si512(_mm512_loadu_si512(key + i), flip), _mm512_loadu_si512(q + i));
-    }
-    __m512i dot = _mm512_sub_epi32(sum_lanes_16(sum), _mm512_set1_epi32(surplus));
-    __mmask16 used = (__mmask16)((1u << count) - 1);
-    __m512i step = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(used, kv.k_step + j)); /* step_unpack */
-    __m512i factor = _mm512_mullo_epi32(_mm512_and_si512(step, _mm512_set1_epi32(511)), _mm512_set1_epi32(q_step.u));
-    __m512i shift = _mm512_sub_epi32(_mm512_set1_epi32(2 * FRAC - FRAC_LOGIT - q_step.e + 16), _mm512_srli_epi32(step, 9));
-    __m256i low = finish_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(factor), _mm512_castsi512_si256(shift));
-    __m256i high = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(factor, 1), _mm512_extracti64x4_epi64(shift, 1));
-    __m512i score = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-    _mm512_mask_storeu_epi32(z + j, used, score);
-    int32_t most = _mm512_mask_reduce_max_epi32(used, score);
-    top = most > top ? most : top;
-  }
-  return top;
+static inline __m512i four_bytes(const void *p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return _mm512_set1_epi32(word);
 }
 
-/* acc[64] += w[j] * v[j][0..64) over n tokens, n at most 512; two tokens a step. */
-static inline void add_values_64(const int32_t *w, const int8_t *v, size_t stride, int n, int64_t *acc) {
-  __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-  for (int j = 0; j < n; j += 2) {
-    int32_t second = j + 1 < n ? w[j + 1] : 0;
-    if ((w[j] | second) == 0) continue;
-    __m512i pair = _mm512_set1_epi32((int32_t)((uint32_t)w[j] | (uint32_t)second << 16));
-    const int8_t *a = v + (size_t)j * stride, *b = j + 1 < n ? a + stride : a;
-    for (int h = 0; h < 2; h++) {
-      __m512i x = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(a + 32 * h)));
-      __m512i y = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(b + 32 * h)));
-      sum[2 * h] = _mm512_dpwssd_epi32(sum[2 * h], _mm512_unpacklo_epi16(x, y), pair);
-      sum[2 * h + 1] = _mm512_dpwssd_epi32(sum[2 * h + 1], _mm512_unpackhi_epi16(x, y), pair);
-    }
+/* Scores of 16 keys.  Keys as k + 128 (unsigned) against q (signed): the surplus 128 * sum of q is the same for all keys. */
+static inline __m512i score_block(const int8_t *k, const uint16_t *k_step, const int8_t *q, size_t quads, Step q_step, int32_t surplus) {
+  const __m512i flip = _mm512_set1_epi8((char)0x80);
+  __m512i a = _mm512_set1_epi32(-surplus), b = _mm512_setzero_si512();
+  size_t i = 0;
+  for (; i + 2 <= quads; i += 2) {
+    a = _mm512_dpbusd_epi32(a, _mm512_xor_si512(_mm512_loadu_si512(k + 64 * i), flip), four_bytes(q + 4 * i));
+    b = _mm512_dpbusd_epi32(b, _mm512_xor_si512(_mm512_loadu_si512(k + 64 * i + 64), flip), four_bytes(q + 4 * i + 4));
   }
-  int32_t part[64];
-  for (int k = 0; k < 4; k++) _mm512_storeu_si512(part + 16 * k, sum[k]);
-  for (int i = 0; i < 64; i++) /* undo the interleaving: 4 dimensions of each lane of 8 stand in the low vector, 4 in the high */
-    acc[i] += part[i / 32 * 32 + i % 8 / 4 * 16 + i % 32 / 8 * 4 + i % 4];
+  if (i < quads) a = _mm512_dpbusd_epi32(a, _mm512_xor_si512(_mm512_loadu_si512(k + 64 * i), flip), four_bytes(q + 4 * i));
+  __m512i dot = _mm512_add_epi32(a, b), step = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)k_step)); /* step_unpack */
+  __m512i factor = _mm512_mullo_epi32(_mm512_and_si512(step, _mm512_set1_epi32(511)), _mm512_set1_epi32(q_step.u));
+  __m512i shift = _mm512_sub_epi32(_mm512_set1_epi32(2 * FRAC - FRAC_LOGIT - q_step.e + 16), _mm512_srli_epi32(step, 9));
+  __m256i low = finish_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(factor), _mm512_castsi512_si256(shift));
+  __m256i high = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(factor, 1), _mm512_extracti64x4_epi64(shift, 1));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+static int32_t score_page(KvCell c, const int8_t *q, Step q_step, size_t quads, int n, int32_t *z) {
+  __m512i top = _mm512_set1_epi32(-INT32_MAX);
+  int32_t surplus = 0;
+  for (size_t i = 0; i < 4 * quads; i++) surplus += 128 * q[i];
+  for (int at = 0; at < n; at += KV_BLOCK) {
+    __mmask16 used = (__mmask16)(n - at < KV_BLOCK ? (1u << (n - at)) - 1 : 0xFFFF);
+    __m512i s = score_block(c.k + (size_t)at * quads * 4, c.k_step + at, q, quads, q_step, surplus);
+    top = _mm512_mask_max_epi32(top, used, top, s);
+    _mm512_storeu_si512(z + at, s);
+  }
+  return _mm512_reduce_max_epi32(top);
+}
+
+/* softmax_weight of 16 distances.  A table of 64 words and the differences to the next stand in two vectors each. */
+typedef struct {
+  __m512i value[2], drop[2];
+} Exp2Table;
+
+static Exp2Table exp2_words(void) {
+  int16_t v[64], d[64];
+  for (int i = 0; i < 64; i++) v[i] = (int16_t)exp2_table[i], d[i] = (int16_t)(exp2_table[i] - exp2_table[i + 1]);
+  return (Exp2Table){{_mm512_loadu_si512(v), _mm512_loadu_si512(v + 32)}, {_mm512_loadu_si512(d), _mm512_loadu_si512(d + 32)}};
+}
+
+static inline __m512i weigh_block(const Exp2Table *t, __m512i d) {
+  const __m512i low = _mm512_set1_epi32(65535);
+  __m512i i = _mm512_min_epu32(_mm512_srli_epi32(d, 16), _mm512_set1_epi32(31));
+  __m512i x = _mm512_and_si512(_mm512_srli_epi32(d, 10), _mm512_set1_epi32(63)), f = _mm512_and_si512(d, _mm512_set1_epi32(1023));
+  __m512i y = _mm512_and_si512(_mm512_permutex2var_epi16(t->value[0], x, t->value[1]), low);
+  __m512i drop = _mm512_and_si512(_mm512_permutex2var_epi16(t->drop[0], x, t->drop[1]), low);
+  y = _mm512_sub_epi32(y, _mm512_srli_epi32(_mm512_mullo_epi32(drop, f), 10));
+  __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), i), 1);
+  return _mm512_srlv_epi32(_mm512_add_epi32(y, half), i);
+}
+
+/* z[n] <- softmax weights; those behind n, up to a block, 0.  Returns their sum. */
+static uint64_t weigh(int32_t *z, int n, int32_t top) {
+  const Exp2Table table = exp2_words();
+  __m512i sum = _mm512_setzero_si512(), most = _mm512_set1_epi32(top);
+  for (int at = 0; at < n; at += KV_BLOCK) {
+    __mmask16 used = (__mmask16)(n - at < KV_BLOCK ? (1u << (n - at)) - 1 : 0xFFFF);
+    __m512i w = _mm512_maskz_mov_epi32(used, weigh_block(&table, _mm512_sub_epi32(most, _mm512_loadu_si512(z + at))));
+    _mm512_storeu_si512(z + at, w);
+    sum = _mm512_add_epi64(sum, _mm512_add_epi64(_mm512_and_si512(w, _mm512_set1_epi64(65535)), _mm512_srli_epi64(w, 32)));
+  }
+  return (uint64_t)_mm512_reduce_add_epi64(sum);
+}
+
+/* low, high [n, up to a block] <- bytes of the weights times steps on the exponent `most`: w = low + 256 high, below 2^15. */
+static inline void align_page(const int32_t *w, const uint16_t *v_step, int n, int most, uint8_t *low, uint8_t *high) {
+  for (int at = 0; at < n; at += KV_BLOCK) {
+    __m512i step = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(v_step + at)));
+    __m512i s = _mm512_min_epu32(_mm512_sub_epi32(_mm512_set1_epi32(9 + most), _mm512_srli_epi32(step, 9)), _mm512_set1_epi32(25));
+    __m512i p = _mm512_mullo_epi32(_mm512_loadu_si512(w + at), _mm512_and_si512(step, _mm512_set1_epi32(511)));
+    p = _mm512_srlv_epi32(_mm512_add_epi32(p, _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), s), 1)), s);
+    _mm_storeu_si128((__m128i *)(low + at), _mm512_cvtepi32_epi8(p));
+    _mm_storeu_si128((__m128i *)(high + at), _mm512_cvtepi32_epi8(_mm512_srli_epi32(p, 8)));
+  }
+}
+
+/* A page's sums stay below 64 * 2^15 * 2^7 = 2^28. */
+static void values_page(KvCell c, size_t quads, int n, const int32_t *w, int most, int64_t *acc) {
+  uint8_t low[KV_PAGE], high[KV_PAGE];
+  align_page(w, c.v_step, n, most, low, high);
+  for (size_t d = 0; d < 4 * quads; d += 16) {
+    unsigned dims = 4 * quads - d < 16 ? (unsigned)(4 * quads - d) : 16;
+    __mmask16 used = (__mmask16)((1u << dims) - 1);
+    __m512i a = _mm512_setzero_si512(), b = a;
+    for (int j = 0; j < n; j += 4) {
+      __m512i x = _mm512_maskz_loadu_epi32(used, c.v + (size_t)(j / 4) * 16 * quads + 4 * d);
+      a = _mm512_dpbusd_epi32(a, four_bytes(low + j), x);
+      b = _mm512_dpbusd_epi32(b, four_bytes(high + j), x);
+    }
+    a = _mm512_add_epi32(a, _mm512_slli_epi32(b, 8));
+    __mmask8 first = (__mmask8)used, second = (__mmask8)(used >> 8);
+    __m512i x = _mm512_maskz_loadu_epi64(first, acc + d), y = _mm512_maskz_loadu_epi64(second, acc + d + 8);
+    _mm512_mask_storeu_epi64(acc + d, first, _mm512_add_epi64(x, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(a))));
+    _mm512_mask_storeu_epi64(acc + d + 8, second, _mm512_add_epi64(y, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(a, 1))));
+  }
 }

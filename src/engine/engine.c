@@ -81,9 +81,8 @@ static bool workers_new(Engine *e, Err *err) {
     Worker *w = &e->worker[t];
     w->a = mem_alloc((size_t)e->widest, 1, err);
     w->vector = mem_alloc((size_t)e->widest, 4, err);
-    w->cos_sin = mem_alloc((size_t)s->rotary_dims, 4, err);
     w->unpacked = mem_alloc((size_t)e->kernels->tile * (size_t)e->widest, 1, err);
-    if (!w->a || !w->vector || !w->cos_sin || !w->unpacked) return false;
+    if (!w->a || !w->vector || !w->unpacked) return false;
   }
   return e->worker != NULL;
 }
@@ -95,7 +94,8 @@ Engine *engine_new_empty(const Chip *chip, const EngineOptions *options, Err *er
   e->isa = options->isa;
   e->kernels = kernels_of(options->isa);
   e->pool = pool_new(options->threads ? options->threads : cpu_count(), err);
-  e->layer = e->pool ? mem_alloc((size_t)chip->shape.layers, sizeof *e->layer, err) : NULL;
+  e->kv = kv_pool_new((size_t)chip->shape.layers * (size_t)chip->shape.kv_heads * kv_cell_bytes(chip->shape.head_dim), err);
+  e->layer = e->pool && e->kv ? mem_alloc((size_t)chip->shape.layers, sizeof *e->layer, err) : NULL;
   if (e->layer && workers_new(e, err)) return e;
   engine_free(e);
   return NULL;
@@ -142,12 +142,12 @@ void engine_free(Engine *e) {
     mem_free(w->a);
     mem_free(w->vector);
     mem_free(w->scores);
-    mem_free(w->cos_sin);
     mem_free(w->unpacked);
   }
   mem_free(e->worker);
   forward_free(e->batch);
   mem_free(e->layer);
+  kv_pool_free(e->kv);
   pool_free(e->pool);
   mem_free(e);
 }

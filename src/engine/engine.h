@@ -33,6 +33,9 @@ void session_free(Session *s);
 int session_position(const Session *s);
 int session_context(const Session *s);
 void session_truncate(Session *s, int position); /* forgets the tokens from `position` on */
+/* A new session that begins with the first `position` tokens of another.  They share the pages of the KV cache; a page is copied
+ * when one of them writes to it. */
+Session *session_fork(const Session *from, int position, Err *err);
 
 enum { PREFILL_CHUNK = 512 };
 
@@ -88,6 +91,17 @@ void walk_free(Walk *w);
 /* On to the next stop: MAT_Q, MAT_O, MAT_GATE, MAT_DOWN of every layer in turn, MAT_HEAD at the end.  What *at points to
  * stays until the next call. */
 bool walk_next(Walk *w, EngineStop *at, Err *err);
+
+/* ---- where the time of the passes goes ---- */
+typedef struct {
+  const char *name;
+  double work, wait; /* seconds of the first thread: within the phase, and at the barrier behind it */
+} PhaseTime;
+enum { ENGINE_PHASES = 13 };
+/* Starts counting from zero, or ends it.  Costs two readings of the clock a phase. */
+void engine_profile(Engine *e, bool on);
+/* Phases in the order of a pass; those that the passes left out have zeros. */
+void engine_phase_times(const Engine *e, PhaseTime out[ENGINE_PHASES]);
 
 /* ---- this machine's read bandwidth, for `bench` ---- */
 double engine_read_bandwidth(Pool *pool, Err *err); /* bytes a second, all threads reading memory linearly */

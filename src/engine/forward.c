@@ -1,8 +1,8 @@
 /* engine/forward: the one forward pass.  Decode, prefill, batches and the cast's walk are all rows through it.
  *
- * A pass is a list of phases.  Every phase runs on all threads, with a barrier behind it; phases cut their work by rows
- * of a matrix, by tokens or by heads.  With a single token there is nothing to cut in the quantising phases: each thread
- * then makes the vector for itself inside the next phase, which saves a barrier.
+ * A pass is a list of phases, one job of the thread pool.  Phases cut their work by rows of a matrix, by tokens or by heads.
+ * With a single token there is nothing to cut in the quantising phases: each thread then makes the vector for itself inside
+ * the next phase, which saves a phase.
  */
 #include "engine/state.h"
 
@@ -20,7 +20,10 @@ typedef struct Batch {
   int32_t *y;        /* (n, dim) output of o and down */
   int8_t *a;         /* (n, widest) quantised input of the next matrix */
   Scale *x;          /* (n) */
+  int32_t *cos_sin;  /* (n, rotary_dims / 2, 2) */
 } Batch;
+
+typedef struct Phase Phase;
 
 typedef struct {
   Engine *e;
@@ -31,7 +34,11 @@ typedef struct {
   int n;
   bool shared;       /* quantised vectors are made once for all threads */
   bool flip;         /* input phases also flip the bits for matmul */
-  int layer, from, to; /* layers [from, to) run; before the first the rows are embedded, behind the last comes the head */
+  int from, to;      /* layers [from, to) run; before the first the rows are embedded, behind the last comes the head */
+  const Phase *phase; /* that runs now */
+  int layer;
+  uint64_t number;   /* of the phase, ever: says which input a worker holds */
+  double since;      /* the phase began, if profiled */
   int *head_row;     /* rows that want logits */
   int heads;         /* how many */
   int32_t *out;
@@ -41,7 +48,7 @@ typedef struct {
 
 void forward_free(Batch *b) {
   if (!b) return;
-  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x};
+  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x, b->cos_sin};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(b);
 }
@@ -58,7 +65,7 @@ static bool batch_room(Engine *e, int n, Err *err) {
             (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->up = mem_alloc(rows * (size_t)s->ffn, 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->y = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
-            (b->x = mem_alloc(rows, sizeof *b->x, err));
+            (b->x = mem_alloc(rows, sizeof *b->x, err)) && (b->cos_sin = mem_alloc(rows, (size_t)s->rotary_dims * 4, err));
   if (!ok) {
     forward_free(b);
     return false;
@@ -104,12 +111,18 @@ static void make_one(const Pass *p, InputFn *fn, int row, int cols, int8_t *a, S
     for (int i = 0; i < padded(cols); i++) a[i] = (int8_t)(a[i] ^ p->k->a_flip);
 }
 
+/* The share of a phase that one call does, and on which thread. */
+typedef struct {
+  int index, of, thread;
+} Piece;
+
+static Span span_in(int n, int unit, Piece c) { return span_of(n, unit, c.index, c.of); }
+
 /* The phase that makes the inputs of all rows, where they are shared. */
-static void make_shared(const Pass *p, InputFn *fn, int cols, int t, int threads) {
-  if (!p->shared) return;
-  Span r = span_of(p->n, 1, t, threads);
+static void make_shared(const Pass *p, InputFn *fn, int cols, Piece c) {
+  Span r = span_in(p->n, 1, c);
   for (int i = r.from; i < r.to; i++)
-    make_one(p, fn, i, cols, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i], p->e->worker[t].vector);
+    make_one(p, fn, i, cols, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i], p->e->worker[c.thread].vector);
 }
 
 typedef struct {
@@ -120,7 +133,8 @@ typedef struct {
 static Input input_of(const Pass *p, InputFn *fn, int row, int cols, int t) {
   Worker *w = &p->e->worker[t];
   if (p->shared) return (Input){p->b->a, p->b->x};
-  make_one(p, fn, row, cols, w->a, &w->x, w->vector);
+  if (w->input != p->number) make_one(p, fn, row, cols, w->a, &w->x, w->vector);
+  w->input = p->number;
   return (Input){w->a, &w->x};
 }
 
@@ -131,41 +145,60 @@ static void matmul(const Pass *p, const Packed *m, Span rows, Input in, int n, i
 
 /* ---- phases ---- */
 
-static void phase_embed(const Pass *p, int t, int threads) {
+/* What a row needs before its first layer: its angles. */
+static void begin_row(const Pass *p, int row) {
+  int dims = p->s->rotary_dims;
+  int32_t *cos_sin = p->b->cos_sin + (size_t)row * (size_t)dims;
+  for (int j = 0; j < dims / 2; j++) rotary_pair(p->e->chip, p->row[row].position, j, &cos_sin[2 * j], &cos_sin[2 * j + 1]);
+}
+
+static void phase_resume(const Pass *p, Piece c) {
+  Span r = span_in(p->n, 1, c);
+  for (int i = r.from; i < r.to; i++) begin_row(p, i);
+}
+
+static void phase_embed(const Pass *p, Piece c) {
   const Matrix *m = &p->e->chip->embed;
   int shift = -(m->exponent + FRAC);
-  Span r = span_of(p->n, 1, t, threads);
+  Span r = span_in(p->n, 1, c);
   for (int i = r.from; i < r.to; i++) {
+    begin_row(p, i);
     int32_t *h = p->b->h + (size_t)i * (size_t)p->s->dim;
     int64_t scale = m->row_scale[p->row[i].token];
     for (int g = 0; g < m->groups; g++) {
       int8_t level[GROUP];
       matrix_group_levels(m, p->row[i].token, g, level);
-      for (int c = g * GROUP; c < p->s->dim && c < (g + 1) * GROUP; c++) h[c] = rsr_sat(level[c - g * GROUP] * scale, shift);
+      for (int k = g * GROUP; k < p->s->dim && k < (g + 1) * GROUP; k++) h[k] = rsr_sat(level[k - g * GROUP] * scale, shift);
     }
   }
 }
 
-static void phase_attn_norm(const Pass *p, int t, int threads) { make_shared(p, input_attn, p->s->dim, t, threads); }
+static void phase_attn_norm(const Pass *p, Piece c) { make_shared(p, input_attn, p->s->dim, c); }
 
-/* The rows of several matrices as one range, cut into one part a thread. */
-static void phase_qkv(const Pass *p, int t, int threads) {
+static int tiles_of_rows(const Pass *p, int rows) { return (rows + p->k->tile - 1) / p->k->tile; }
+
+static int units_qkv(const Pass *p) {
   const Packed *m = p->e->layer[p->layer];
-  Input in = input_of(p, input_attn, 0, p->s->dim, t);
-  int tile = p->k->tile, tiles[3], total = 0, before = 0;
+  return tiles_of_rows(p, m[MAT_Q].rows) + tiles_of_rows(p, m[MAT_K].rows) + tiles_of_rows(p, m[MAT_V].rows);
+}
+
+/* The rows of three matrices as one range. */
+static void phase_qkv(const Pass *p, Piece c) {
+  const Packed *m = p->e->layer[p->layer];
+  Input in = input_of(p, input_attn, 0, p->s->dim, c.thread);
+  int tile = p->k->tile, tiles[3], before = 0;
   size_t stride = 0, at = 0;
   for (int i = 0; i < 3; i++) {
-    tiles[i] = (m[MAT_Q + i].rows + tile - 1) / tile;
-    total += tiles[i];
+    tiles[i] = tiles_of_rows(p, m[MAT_Q + i].rows);
     stride += (size_t)m[MAT_Q + i].rows;
   }
-  Span mine = span_of(total, 1, t, threads);
+  Span mine = span_in(units_qkv(p), 1, c);
   for (int i = 0; i < 3; i++) {
     const Packed *w = &m[MAT_Q + i];
     int from = mine.from - before, to = mine.to - before;
     Span rows = {(from < 0 ? 0 : from > tiles[i] ? tiles[i] : from) * tile, (to < 0 ? 0 : to > tiles[i] ? tiles[i] : to) * tile};
     if (rows.to > w->rows) rows.to = w->rows;
-    matmul(p, w, rows, in, p->n, FRAC, p->b->qkv + at, stride, t);
+    matmul(p, w, rows, in, p->n, FRAC, p->b->qkv + at, stride, c.thread);
     before += tiles[i];
     at += (size_t)w->rows;
   }
@@ -182,118 +215,197 @@ static void rotate_unit(const Pass *p, int row, int u, const int32_t *cos_sin) {
     p->b->q_step[at] = p->k->quant8(head, s->head_dim, p->b->q8 + at * hd);
     return;
   }
-  KvHead kv = session_kv(p->row[row].session, p->layer, u - s->heads);
-  size_t position = (size_t)p->row[row].position;
-  kv.k_step[position] = step_pack(p->k->quant8(head, s->head_dim, kv.k + position * hd));
-  kv.v_step[position] = step_pack(p->k->quant8(head + (size_t)s->kv_heads * hd, s->head_dim, kv.v + position * hd));
+  KvCells kv = session_cells(p->row[row].session, p->layer, u - s->heads);
+  int position = p->row[row].position;
+  int8_t k[1024], v[1024];
+  Step k_step = p->k->quant8(head, s->head_dim, k), v_step = p->k->quant8(head + (size_t)s->kv_heads * hd, s->head_dim, v);
+  kv_store(kv.page[position / KV_PAGE] + kv.offset, s->head_dim, position % KV_PAGE, k, k_step, v, v_step);
 }
 
-static void phase_rotate(const Pass *p, int t, int threads) {
-  int units = p->s->heads + p->s->kv_heads, half = p->s->rotary_dims / 2;
-  int32_t *cos_sin = p->e->worker[t].cos_sin;
-  bool by_row = p->n >= threads;
-  for (int i = 0; i < p->n; i++) {
-    if (by_row && i % threads != t) continue;
-    for (int j = 0; j < half; j++) rotary_pair(p->e->chip, p->row[i].position, j, &cos_sin[2 * j], &cos_sin[2 * j + 1]);
-    for (int u = by_row ? 0 : t; u < units; u += by_row ? 1 : threads) rotate_unit(p, i, u, cos_sin);
-  }
+static int units_rotate(const Pass *p) { return p->n * (p->s->heads + p->s->kv_heads); }
+
+static void phase_rotate(const Pass *p, Piece c) {
+  int units = p->s->heads + p->s->kv_heads;
+  Span r = span_in(p->n * units, 1, c);
+  for (int i = r.from; i < r.to; i++) rotate_unit(p, i / units, i % units, p->b->cos_sin + (size_t)(i / units) * (size_t)p->s->rotary_dims);
 }
 
-static void phase_attention(const Pass *p, int t, int threads) {
+/* Query heads that meet their key-value head in one call: all that share it, unless that leaves threads without work. */
+static int heads_together(const Pass *p) {
+  int group = p->s->heads / p->s->kv_heads;
+  return p->n * p->s->kv_heads < 4 * pool_threads(p->e->pool) || group > ATTENTION_HEADS ? 1 : group;
+}
+
+static int units_attention(const Pass *p) { return p->n * p->s->heads / heads_together(p); }
+
+/* Later rows see more tokens: each piece takes some from everywhere. */
+static void phase_attention(const Pass *p, Piece c) {
   const ChipShape *s = p->s;
+  int together = heads_together(p), units = units_attention(p);
   size_t hd = (size_t)s->head_dim;
-  for (int i = t; i < p->n * s->heads; i += threads) {
-    int row = i / s->heads, head = i % s->heads;
-    KvHead kv = session_kv(p->row[row].session, p->layer, head / (s->heads / s->kv_heads));
-    p->k->attention(p->b->q8 + (size_t)i * hd, p->b->q_step[i], (KvView){kv.k, kv.v, kv.k_step, kv.v_step, hd}, p->row[row].position + 1,
-                    s->head_dim, p->b->att + (size_t)i * hd, p->e->worker[t].scores);
+  for (int u = c.index; u < units; u += c.of) {
+    int i = u * together, row = i / s->heads, head = i % s->heads;
+    KvCells kv = session_cells(p->row[row].session, p->layer, head / (s->heads / s->kv_heads));
+    p->k->attention(&kv, p->b->q8 + (size_t)i * hd, p->b->q_step + i, together, p->row[row].position + 1, p->b->att + (size_t)i * hd,
+                    p->e->worker[c.thread].scores);
   }
 }
 
-static void phase_o_input(const Pass *p, int t, int threads) {
-  make_shared(p, input_o, p->s->heads * p->s->head_dim, t, threads);
-}
+static void phase_o_input(const Pass *p, Piece c) { make_shared(p, input_o, p->s->heads * p->s->head_dim, c); }
 
-/* h += W a for the rows of one thread. */
-static void project_back(const Pass *p, const Packed *m, Input in, int t, int threads) {
-  Span rows = span_of(m->rows, p->k->tile, t, threads);
+static int units_dim(const Pass *p) { return tiles_of_rows(p, p->s->dim); }
+
+/* h += W a for some rows. */
+static void project_back(const Pass *p, const Packed *m, Input in, Piece c) {
+  Span rows = span_in(m->rows, p->k->tile, c);
   size_t dim = (size_t)p->s->dim;
-  matmul(p, m, rows, in, p->n, FRAC, p->b->y, dim, t);
+  matmul(p, m, rows, in, p->n, FRAC, p->b->y, dim, c.thread);
   for (int i = 0; i < p->n; i++)
     p->k->add(p->b->h + (size_t)i * dim + rows.from, p->b->y + (size_t)i * dim + rows.from, rows.to - rows.from);
 }
 
-static void phase_o(const Pass *p, int t, int threads) {
-  Input in = input_of(p, input_o, 0, p->s->heads * p->s->head_dim, t);
-  project_back(p, &p->e->layer[p->layer][MAT_O], in, t, threads);
+static void phase_o(const Pass *p, Piece c) {
+  Input in = input_of(p, input_o, 0, p->s->heads * p->s->head_dim, c.thread);
+  project_back(p, &p->e->layer[p->layer][MAT_O], in, c);
 }
 
-static void phase_ffn_norm(const Pass *p, int t, int threads) { make_shared(p, input_ffn, p->s->dim, t, threads); }
+static void phase_ffn_norm(const Pass *p, Piece c) { make_shared(p, input_ffn, p->s->dim, c); }
 
-static void phase_gate_up(const Pass *p, int t, int threads) {
+static int units_ffn(const Pass *p) { return p->s->ffn / BUTTERFLY; }
+
+static void phase_gate_up(const Pass *p, Piece c) {
   const Packed *m = p->e->layer[p->layer];
-  Input in = input_of(p, input_ffn, 0, p->s->dim, t);
-  Span rows = span_of(p->s->ffn, BUTTERFLY, t, threads);
+  Input in = input_of(p, input_ffn, 0, p->s->dim, c.thread);
+  Span rows = span_in(p->s->ffn, BUTTERFLY, c);
   size_t ffn = (size_t)p->s->ffn;
-  matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, ffn, t);
-  matmul(p, &m[MAT_UP], rows, in, p->n, FRAC, p->b->up, ffn, t);
+  matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, ffn, c.thread);
+  matmul(p, &m[MAT_UP], rows, in, p->n, FRAC, p->b->up, ffn, c.thread);
   for (int i = 0; i < p->n; i++) {
     size_t at = (size_t)i * ffn + (size_t)rows.from;
     p->k->gate(p->b->gate + at, p->b->up + at, rows.to - rows.from, p->b->act + at);
   }
 }
 
-static void phase_down_input(const Pass *p, int t, int threads) { make_shared(p, input_down, p->s->ffn, t, threads); }
+static void phase_down_input(const Pass *p, Piece c) { make_shared(p, input_down, p->s->ffn, c); }
 
-static void phase_down(const Pass *p, int t, int threads) {
-  Input in = input_of(p, input_down, 0, p->s->ffn, t);
-  project_back(p, &p->e->layer[p->layer][MAT_DOWN], in, t, threads);
+static void phase_down(const Pass *p, Piece c) {
+  Input in = input_of(p, input_down, 0, p->s->ffn, c.thread);
+  project_back(p, &p->e->layer[p->layer][MAT_DOWN], in, c);
 }
+
+static int units_heads(const Pass *p) { return p->heads; }
 
 /* The rows that want logits move to the front of the shared input. */
-static void phase_head_input(const Pass *p, int t, int threads) {
-  if (!p->shared) return;
-  Span r = span_of(p->heads, 1, t, threads);
+static void phase_head_input(const Pass *p, Piece c) {
+  Span r = span_in(p->heads, 1, c);
   for (int i = r.from; i < r.to; i++)
     make_one(p, input_attn, p->head_row[i], p->s->dim, p->b->a + (size_t)i * (size_t)p->e->widest, &p->b->x[i],
-             p->e->worker[t].vector);
+             p->e->worker[c.thread].vector);
 }
 
-static void phase_head(const Pass *p, int t, int threads) {
-  if (p->heads == 0) return;
-  Input in = input_of(p, input_attn, 0, p->s->dim, t);
-  matmul(p, &p->e->head, span_of(p->e->head.rows, p->k->tile, t, threads), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, t);
+static int units_head(const Pass *p) { return p->heads ? tiles_of_rows(p, p->s->vocab) : 0; }
+
+static void phase_head(const Pass *p, Piece c) {
+  Input in = input_of(p, input_attn, 0, p->s->dim, c.thread);
+  matmul(p, &p->e->head, span_in(p->e->head.rows, p->k->tile, c), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, c.thread);
 }
 
-typedef void Phase(const Pass *p, int t, int threads);
+static int units_rows(const Pass *p) { return p->n; }
 
+struct Phase {
+  const char *name;
+  int (*units)(const Pass *p); /* that can be shared out */
+  void (*run)(const Pass *p, Piece c);
+  bool input;                  /* makes the input of a matrix: left out where every thread makes it for itself */
+};
+
+static const Phase begin = {"embedding", units_rows, phase_embed, false}, resume = {"angles", units_rows, phase_resume, false};
 /* In this order for every layer. */
-static Phase *const layer_phase[] = {phase_attn_norm, phase_qkv,       phase_rotate, phase_attention,  phase_o_input,
-                                     phase_o,         phase_ffn_norm, phase_gate_up, phase_down_input, phase_down};
-enum { PHASES = sizeof layer_phase / sizeof *layer_phase };
+static const Phase in_layer[] = {
+    {"norm before q k v", units_rows, phase_attn_norm, true},
+    {"q k v", units_qkv, phase_qkv, false},
+    {"rotary", units_rotate, phase_rotate, false},
+    {"attention", units_attention, phase_attention, false},
+    {"input of o", units_rows, phase_o_input, true},
+    {"o", units_dim, phase_o, false},
+    {"norm before gate up", units_rows, phase_ffn_norm, true},
+    {"gate up", units_ffn, phase_gate_up, false},
+    {"input of down", units_rows, phase_down_input, true},
+    {"down", units_dim, phase_down, false},
+};
+enum { PHASES = sizeof in_layer / sizeof *in_layer, AFTER = 2 };
+static const Phase after[AFTER] = {{"norm before head", units_heads, phase_head_input, true}, {"head", units_head, phase_head, false}};
 
-static bool makes_input(Phase *f) {
-  return f == phase_attn_norm || f == phase_o_input || f == phase_ffn_norm || f == phase_down_input;
+_Static_assert(ENGINE_PHASES == 1 + PHASES + AFTER, "engine_phase_times names every phase");
+
+/* ---- the pass as a job of the pool ---- */
+
+/* More pieces than threads: one that falls behind gives the rest of its own away. */
+enum { PIECES_A_THREAD = 8 };
+
+static int cut(const Pass *p, int units) {
+  int threads = pool_threads(p->e->pool), most = threads == 1 ? 1 : threads * PIECES_A_THREAD;
+  most = most < POOL_PIECES ? most : POOL_PIECES;
+  return units < most ? units : most;
 }
 
-static void run_all(void *arg, int t, int threads) {
-  Pass p = *(const Pass *)arg;
-  if (p.from == 0) {
-    phase_embed(&p, t, threads);
-    pool_barrier(p.e->pool);
+static int place_of(const Phase *f) {
+  if (f == &begin || f == &resume) return 0;
+  return (int)(f >= after && f < after + AFTER ? PHASES + 1 + (f - after) : 1 + (f - in_layer));
+}
+
+/* Wall time of the phase that has just ended. */
+static void end_phase(Pass *p) {
+  if (!p->e->profile) return;
+  double now = now_seconds();
+  if (p->phase) p->e->time[place_of(p->phase)].wait += now - p->since;
+  p->since = now;
+}
+
+static int enter_phase(Pass *p, const Phase *f, int layer) {
+  end_phase(p);
+  p->phase = f;
+  p->layer = layer;
+  p->number = ++p->e->phases;
+  return f->input && !p->shared ? 0 : cut(p, f->units(p));
+}
+
+/* Phases of the job: begin, those of the layers from..to-1, the two behind them. */
+static int pass_pieces(void *arg, int i) {
+  Pass *p = arg;
+  int inside = (p->to - p->from) * PHASES;
+  if (i == 0) return enter_phase(p, p->from == 0 ? &begin : &resume, p->from);
+  if (i <= inside) return enter_phase(p, &in_layer[(i - 1) % PHASES], p->from + (i - 1) / PHASES);
+  return enter_phase(p, &after[i - 1 - inside], p->to);
+}
+
+static void pass_run(void *arg, int i, int piece, int pieces, int thread) {
+  const Pass *p = arg;
+  (void)i;
+  bool timed = p->e->profile && thread == 0;
+  double start = timed ? now_seconds() : 0;
+  p->phase->run(p, (Piece){piece, pieces, thread});
+  if (timed) p->e->time[place_of(p->phase)].work += now_seconds() - start;
+}
+
+static void run_pass(Pass *p) {
+  int after_layers = p->to < p->s->layers ? 0 : AFTER;
+  PoolJob job = {1 + (p->to - p->from) * PHASES + after_layers, pass_pieces, pass_run};
+  pool_job(p->e->pool, &job, p);
+  end_phase(p);
+}
+
+void engine_profile(Engine *e, bool on) {
+  e->profile = on;
+  if (on) memset(e->time, 0, sizeof e->time);
+}
+
+void engine_phase_times(const Engine *e, PhaseTime out[ENGINE_PHASES]) {
+  for (int i = 0; i < ENGINE_PHASES; i++) {
+    out[i] = e->time[i];
+    out[i].name = i == 0 ? begin.name : i <= PHASES ? in_layer[i - 1].name : after[i - 1 - PHASES].name;
+    out[i].wait = out[i].wait > out[i].work ? out[i].wait - out[i].work : 0; /* it held wall time so far */
   }
-  for (p.layer = p.from; p.layer < p.to; p.layer++)
-    for (int i = 0; i < PHASES; i++) {
-      if (!p.shared && makes_input(layer_phase[i])) continue;
-      layer_phase[i](&p, t, threads);
-      pool_barrier(p.e->pool);
-    }
-  if (p.to < p.s->layers) return;
-  if (p.shared) {
-    phase_head_input(&p, t, threads);
-    pool_barrier(p.e->pool);
-  }
-  phase_head(&p, t, threads);
 }
 
 static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
@@ -304,7 +416,7 @@ static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
     Worker *w = &e->worker[t];
     if (w->scores_cap >= deepest) continue;
     int cap = deepest + deepest / 2 + 256;
-    int32_t *z = mem_alloc((size_t)cap + 16, 4, err);
+    int32_t *z = mem_alloc((size_t)(e->chip->shape.heads / e->chip->shape.kv_heads) * attention_stride(cap), 4, err);
     if (!z) return false;
     mem_free(w->scores);
     w->scores = z;
@@ -329,7 +441,7 @@ bool forward_layers(Engine *e, const Row *row, int n, int from, int to, int32_t 
   p.from = from;
   p.to = to;
   if (from > 0) memcpy(p.b->h, h, bytes);
-  pool_run(e->pool, run_all, &p);
+  run_pass(&p);
   if (h) memcpy(h, p.b->h, bytes);
   mem_free(p.head_row);
   return true;
@@ -371,7 +483,7 @@ Walk *walk_new(Engine *e, const int *tokens, int windows, int length, Err *err) 
   w->session = mem_alloc((size_t)w->piece, sizeof(Session *), err);
   w->row = mem_alloc((size_t)w->piece * (size_t)length, sizeof *w->row, err);
   bool ok = w->h && w->a && w->x && w->session && w->row;
-  for (int i = 0; ok && i < w->piece; i++) ok = (w->session[i] = session_new(e, length, err)) != NULL;
+  for (int i = 0; ok && i < w->piece; i++) ok = (w->session[i] = session_new(e, length, err)) && session_room(w->session[i], length, err);
   if (ok) return w;
   walk_free(w);
   return NULL;
@@ -385,35 +497,38 @@ void walk_free(Walk *w) {
   mem_free(w);
 }
 
-static void phase_flip(const Pass *p, int t, int threads) {
+static void phase_flip(const Pass *p, Piece c) {
   size_t width = (size_t)p->e->widest;
-  Span r = span_of(p->n, 1, t, threads);
+  Span r = span_in(p->n, 1, c);
+  phase_resume(p, c);
   if (!p->k->a_flip) return;
   for (size_t i = width * (size_t)r.from; i < width * (size_t)r.to; i++) p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
 }
 
-typedef struct {
-  const Pass *p;
-  Phase *phase;
-} Single;
+static const Phase flip = {"flip", units_rows, phase_flip, false};
 
-static void run_single(void *arg, int t, int threads) {
-  const Single *s = arg;
-  s->phase(s->p, t, threads);
+static int alone_pieces(void *arg, int i) {
+  Pass *p = arg;
+  (void)i;
+  return cut(p, p->phase->units(p));
 }
 
-static void run_phase(const Pass *p, Phase *phase) { pool_run(p->e->pool, run_single, &(Single){p, phase}); }
+static void run_alone(Pass *p, const Phase *phase) {
+  static const PoolJob job = {1, alone_pieces, pass_run};
+  p->phase = phase;
+  pool_job(p->e->pool, &job, p);
+}
 
 enum { STOPS = 4 }; /* in a layer: phases that make an input */
 
 /* From behind phase `from` of the layer (-1: from the tokens) to the next phase that makes an input, which is behind the last
  * layer the final norm.  Returns that phase. */
 static int run_to_stop(Pass *p, int from) {
-  run_phase(p, from < 0 ? phase_embed : phase_flip);
+  run_alone(p, from < 0 ? &begin : &flip);
   do {
     if (++from == PHASES) from = 0, p->layer++;
-    run_phase(p, layer_phase[from]);
-  } while (!makes_input(layer_phase[from]));
+    run_alone(p, &in_layer[from]);
+  } while (!in_layer[from].input);
   return from;
 }
 

@@ -5,7 +5,7 @@
 #ifndef BURIN_ENGINE_KERNELS_H
 #define BURIN_ENGINE_KERNELS_H
 
-#include "chip/chip.h"
+#include "engine/kv.h"
 
 /* A matrix as one instruction set likes to read it.  Rows are grouped in tiles; a thread works on whole tiles. */
 typedef struct {
@@ -18,6 +18,9 @@ typedef struct {
   int8_t level[256];
   size_t bytes;         /* of all of the above that one pass reads */
 } Packed;
+
+enum { ATTENTION_HEADS = 64 }; /* most query heads of one call */
+static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) / KV_PAGE * KV_PAGE; }
 
 typedef struct {
   int tile;
@@ -34,7 +37,9 @@ typedef struct {
   Step (*quant8)(const int32_t *v, int n, int8_t *a);
   Scale (*norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
   void (*rotary)(const ChipShape *s, const int32_t *cos_sin /* [rotary_dims / 2][2] */, int32_t *head);
-  void (*attention)(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *scratch /* [n + 16] */);
+  /* out (heads, head_dim) <- query heads that share a key-value head over its first n positions; q (heads, head_dim).
+   * scratch (heads, attention_stride(n)). */
+  void (*attention)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
   Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
@@ -47,7 +52,7 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
-  void attention_##isa(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *z); \
+  void attention_##isa(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch); \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
   Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \

@@ -3,6 +3,7 @@
  */
 #include "engine/kernels.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define JOIN2(a, b) a##_##b
@@ -60,33 +61,47 @@ void FN(rotary)(const ChipShape *s, const int32_t *cos_sin, int32_t *head) {
   }
 }
 
-static inline int32_t dot8(const int8_t *restrict a, const int8_t *restrict b, int n) {
-  int32_t sum = 0;
-  for (int i = 0; i < n; i++) sum += (int32_t)((int16_t)a[i] * (int16_t)b[i]);
-  return sum;
-}
+/* ---- attention, page by page: an instruction set brings score_page, weigh and values_page ---- */
 
 #ifdef __AVX512VNNI__
 #include "engine/attention_avx512.h"
+#else
+#ifdef __AVX2__
+#include "engine/attention_avx2.h"
+#else
+/* dot[16] <- q . k of a block. */
+static inline void dot_block(const int8_t *restrict k, const int8_t *restrict q, size_t quads, int32_t dot[restrict KV_BLOCK]) {
+  memset(dot, 0, KV_BLOCK * sizeof *dot);
+  for (size_t i = 0; i < quads; i++)
+    for (size_t j = 0; j < KV_BLOCK; j++)
+      for (size_t d = 0; d < 4; d++) dot[j] += (int32_t)((int16_t)k[64 * i + 4 * j + d] * (int16_t)q[4 * i + d]);
+}
+
+/* acc[4 quads] += weights of at most a page times its values. */
+static inline void add_values(const int8_t *restrict v, size_t quads, int n, const int16_t *restrict w, int64_t *restrict acc) {
+  for (size_t d = 0; d < 4 * quads; d++) {
+    int32_t sum = 0;
+    for (size_t j = 0; j < (size_t)n; j++) sum += w[j] * v[j / 4 * 16 * quads + 4 * d + j % 4];
+    acc[d] += sum;
+  }
+}
 #endif
 
-/* z[n] <- scores; returns the largest */
-static int32_t score_all(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *z) {
-#ifdef __AVX512VNNI__
-  if (head_dim % 64 == 0) return score_all_wide(q, q_step, kv, n, head_dim, z);
-#endif
-  int32_t top = -INT32_MAX;
-  for (int j = 0; j < n; j++) {
-    const int8_t *k = kv.k + (size_t)j * kv.stride;
-    int32_t dot = head_dim == 64 ? dot8(q, k, 64) : dot8(q, k, head_dim);
-    z[j] = score_of(dot, q_step, step_unpack(kv.k_step[j]));
-    top = z[j] > top ? z[j] : top;
+/* z[n] <- scores of the first n positions of a page; returns the largest.  q has zeros behind its last dimension. */
+static int32_t score_page(KvCell c, const int8_t *q, Step q_step, size_t quads, int n, int32_t *z) {
+  int32_t top = -INT32_MAX, dot[KV_BLOCK];
+  for (int at = 0; at < n; at += KV_BLOCK) {
+    dot_block(c.k + (size_t)at * quads * 4, q, quads, dot);
+    for (int i = 0; i < KV_BLOCK && at + i < n; i++) {
+      z[at + i] = score_of(dot[i], q_step, step_unpack(c.k_step[at + i]));
+      top = z[at + i] > top ? z[at + i] : top;
+    }
   }
   return top;
 }
 
-/* z[n] <- softmax weights; returns their sum */
-static uint64_t weigh_all(int32_t *z, int n, int32_t top) {
+/* z[n] <- softmax weights; returns their sum. */
+static uint64_t weigh(int32_t *z, int n, int32_t top) {
   uint64_t sum = 0;
   for (int at = 0; at < n;) {
     uint32_t part = 0; /* 4096 weights below 2^15 stay below 2^27 */
@@ -103,52 +118,60 @@ static uint64_t weigh_all(int32_t *z, int n, int32_t top) {
   return sum;
 }
 
-/* w[n] <- weights times steps of the values, on the largest exponent of a step, which is returned */
-static int align_weights(int32_t *w, KvView kv, int n) {
-  int most = 0; /* packed steps: e + 16 in the upper bits */
+/* acc[4 quads] += (weights times steps on the exponent `most`, + 16) times the values of n positions of a page. */
+static void values_page(KvCell c, size_t quads, int n, const int32_t *w, int most, int64_t *acc) {
+  int16_t aligned[KV_PAGE];
   for (int j = 0; j < n; j++) {
-    int e = kv.v_step[j] >> 9;
-    most = e > most ? e : most;
-  }
-  for (int j = 0; j < n; j++) {
-    int s = 9 + most - (kv.v_step[j] >> 9);
+    int s = 9 + most - (c.v_step[j] >> 9);
     s = s > 25 ? 25 : s; /* products have 24 bits: 25 gives 0, as more would */
-    w[j] = (w[j] * (kv.v_step[j] & 511) + ((1 << s) >> 1)) >> s;
+    aligned[j] = (int16_t)((w[j] * (c.v_step[j] & 511) + ((1 << s) >> 1)) >> s);
   }
-  return most - 16;
+  for (int j = n; j % 4; j++) aligned[j] = 0;
+  add_values(c.v, quads, n, aligned, acc);
 }
-
-static inline void add_values(const int32_t *w, KvView kv, int n, int head_dim, int64_t *acc) {
-  for (int at = 0; at < n; at += 512) { /* 512 products below 2^22 fit 32 bits */
-    int end = at + 512 < n ? at + 512 : n;
-#ifdef __AVX512VNNI__
-    if (head_dim % 64 == 0) {
-      for (int i = 0; i < head_dim; i += 64) add_values_64(w + at, kv.v + (size_t)at * kv.stride + i, kv.stride, end - at, acc + i);
-      continue;
-    }
 #endif
-    int32_t part[1024];
-    memset(part, 0, (size_t)head_dim * sizeof *part);
-    for (int j = at; j < end; j++) {
-      if (w[j] == 0) continue;
-      const int8_t *restrict v = kv.v + (size_t)j * kv.stride;
-      for (int i = 0; i < head_dim; i++) part[i] += w[j] * v[i];
-    }
-    for (int i = 0; i < head_dim; i++) acc[i] += part[i];
+
+static KvCell cell_of(const KvCells *kv, int page) { return kv_cell(kv->page[page] + kv->offset, kv->head_dim); }
+
+static int used_of(int n, int page) { return n - page * KV_PAGE < KV_PAGE ? n - page * KV_PAGE : KV_PAGE; }
+
+/* The largest exponent (+ 16) of a value's step. */
+static int top_exponent(const KvCells *kv, int n) {
+  int most = 0; /* the exponent stands in the upper bits */
+  for (int p = 0; p * KV_PAGE < n; p++) {
+    KvCell c = cell_of(kv, p);
+    for (int i = 0; i < used_of(n, p); i++) most = c.v_step[i] > most ? c.v_step[i] : most;
   }
+  return most >> 9;
 }
 
-void FN(attention)(const int8_t *q, Step q_step, KvView kv, int n, int head_dim, int32_t *out, int32_t *z) {
-  int32_t top = score_all(q, q_step, kv, n, head_dim, z);
-  uint64_t den = weigh_all(z, n, top);
-  int most = align_weights(z, kv, n);
-  int64_t acc[1024];
-  memset(acc, 0, (size_t)head_dim * sizeof *acc);
-  if (head_dim == 64) add_values(z, kv, n, 64, acc);
-  else add_values(z, kv, n, head_dim, acc);
-  int bits = bit_length(den);
-  int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-  for (int i = 0; i < head_dim; i++) out[i] = rsr_sat(acc[i] * reciprocal, bits + 6 - most);
+void FN(attention)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch) {
+  size_t quads = kv_quads(kv->head_dim), hd = (size_t)kv->head_dim, stride = attention_stride(n);
+  int8_t padded[1024];
+  int32_t top[ATTENTION_HEADS];
+  assert(heads <= ATTENTION_HEADS);
+  for (int h = 0; h < heads; h++) top[h] = -INT32_MAX;
+  for (int p = 0; p * KV_PAGE < n; p++)
+    for (int h = 0; h < heads; h++) {
+      const int8_t *qh = q + (size_t)h * hd;
+      if (hd % 4) {
+        memset(padded + hd, 0, 4 * quads - hd);
+        qh = memcpy(padded, qh, hd);
+      }
+      int32_t t = score_page(cell_of(kv, p), qh, q_step[h], quads, used_of(n, p), scratch + (size_t)h * stride + (size_t)p * KV_PAGE);
+      top[h] = t > top[h] ? t : top[h];
+    }
+  int most = top_exponent(kv, n);
+  for (int h = 0; h < heads; h++) {
+    int32_t *w = scratch + (size_t)h * stride;
+    uint64_t den = weigh(w, n, top[h]);
+    int64_t acc[1024];
+    memset(acc, 0, 4 * quads * sizeof *acc);
+    for (int p = 0; p * KV_PAGE < n; p++) values_page(cell_of(kv, p), quads, used_of(n, p), w + (size_t)p * KV_PAGE, most, acc);
+    int bits = bit_length(den);
+    int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
+    for (size_t i = 0; i < hd; i++) out[(size_t)h * hd + i] = rsr_sat(acc[i] * reciprocal, bits + 6 - (most - 16));
+  }
 }
 
 void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {

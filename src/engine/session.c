@@ -4,13 +4,28 @@
 #include <assert.h>
 #include <string.h>
 
-static size_t head_bytes(const Session *s) { return (size_t)s->context * (size_t)s->engine->chip->shape.head_dim; }
+KvCells session_cells(const Session *s, int layer, int kv_head) {
+  const ChipShape *c = &s->engine->chip->shape;
+  return (KvCells){s->page, (size_t)(layer * c->kv_heads + kv_head) * kv_cell_bytes(c->head_dim), c->head_dim};
+}
 
-KvHead session_kv(const Session *s, int layer, int kv_head) {
-  size_t heads = (size_t)s->engine->chip->shape.kv_heads, h = (size_t)kv_head, c = (size_t)s->context;
-  uint8_t *base = s->kv + (size_t)layer * s->layer_bytes;
-  uint16_t *step = (uint16_t *)(void *)(base + 2 * heads * head_bytes(s));
-  return (KvHead){(int8_t *)base + h * head_bytes(s), (int8_t *)base + (heads + h) * head_bytes(s), step + h * c, step + (heads + h) * c};
+static int pages_of(int positions) { return (positions + KV_PAGE - 1) / KV_PAGE; }
+
+bool session_room(Session *s, int n, Err *err) {
+  const ChipShape *c = &s->engine->chip->shape;
+  int first = s->position / KV_PAGE;
+  if (first < s->pages && kv_page_is_shared(s->engine->kv, s->page[first])) {
+    uint8_t *own = kv_page_new(s->engine->kv, err);
+    if (!own) return false;
+    memcpy(own, s->page[first], (size_t)c->layers * (size_t)c->kv_heads * kv_cell_bytes(c->head_dim));
+    kv_page_drop(s->engine->kv, s->page[first]);
+    s->page[first] = own;
+  }
+  while (s->pages < pages_of(s->position + n)) {
+    if (!(s->page[s->pages] = kv_page_new(s->engine->kv, err))) return false;
+    s->pages++;
+  }
+  return true;
 }
 
 Session *session_new(Engine *e, int context, Err *err) {
@@ -25,12 +40,10 @@ Session *session_new(Engine *e, int context, Err *err) {
   size_t vocab = (size_t)shape->vocab;
   s->engine = e;
   s->context = context;
-  s->layer_bytes = 2 * (size_t)shape->kv_heads * (head_bytes(s) + sizeof(uint16_t) * (size_t)context);
-  s->kv_bytes = (size_t)shape->layers * s->layer_bytes;
-  s->kv = mem_reserve(s->kv_bytes, err);
+  s->page = mem_alloc((size_t)pages_of(context), sizeof *s->page, err);
   s->logits = mem_alloc(vocab, 4, err);
   s->token = mem_alloc((size_t)context, sizeof *s->token, err);
-  if (!s->kv || !s->logits || !s->token) {
+  if (!s->page || !s->logits || !s->token) {
     session_free(s);
     return NULL;
   }
@@ -39,8 +52,8 @@ Session *session_new(Engine *e, int context, Err *err) {
 
 void session_free(Session *s) {
   if (!s) return;
-  mem_release(s->kv, s->kv_bytes);
-  void *all[] = {s->logits, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
+  if (s->page) session_truncate(s, 0);
+  void *all[] = {s->page, s->logits, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(s);
 }
@@ -52,6 +65,20 @@ int session_context(const Session *s) { return s->context; }
 void session_truncate(Session *s, int position) {
   assert(position >= 0 && position <= s->position);
   s->position = position;
+  while (s->pages > pages_of(position)) kv_page_drop(s->engine->kv, s->page[--s->pages]);
+}
+
+Session *session_fork(const Session *from, int position, Err *err) {
+  assert(position >= 0 && position <= from->position);
+  Session *s = session_new(from->engine, from->context, err);
+  if (!s) return NULL;
+  for (; s->pages < pages_of(position); s->pages++) {
+    s->page[s->pages] = from->page[s->pages];
+    kv_page_share(s->engine->kv, s->page[s->pages]);
+  }
+  memcpy(s->token, from->token, (size_t)position * sizeof *s->token);
+  s->position = position;
+  return s;
 }
 
 const int32_t *session_logits(const Session *s) { return s->logits; }
@@ -68,7 +95,7 @@ static bool check_tokens(const Session *s, const int *tokens, int n, Err *err) {
 }
 
 bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err) {
-  if (!check_tokens(s, tokens, n, err)) return false;
+  if (!check_tokens(s, tokens, n, err) || !session_room(s, n, err)) return false;
   if (chunk <= 0) chunk = PREFILL_CHUNK;
   size_t vocab = (size_t)s->engine->chip->shape.vocab;
   Row *row = mem_alloc((size_t)(chunk < n ? chunk : n), sizeof *row, err);
@@ -90,7 +117,7 @@ bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *al
 bool session_layers(Session *s, const int *tokens, int n, int from, int to, int32_t *h, int32_t *logits, Err *err) {
   session_truncate(s, 0);
   assert(from >= 0 && to <= s->engine->chip->shape.layers && (!logits || to == s->engine->chip->shape.layers));
-  if (!check_tokens(s, tokens, n, err)) return false;
+  if (!check_tokens(s, tokens, n, err) || !session_room(s, n, err)) return false;
   Row *row = mem_alloc((size_t)n, sizeof *row, err);
   if (!row) return false;
   for (int i = 0; i < n; i++) row[i] = (Row){s, tokens[i], i, logits != NULL};
@@ -107,7 +134,7 @@ bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {
   bool ok = row && out;
   for (int i = 0; ok && i < n; i++) {
     assert(s[i]->engine == s[0]->engine);
-    ok = check_tokens(s[i], tokens + i, 1, err);
+    ok = check_tokens(s[i], tokens + i, 1, err) && session_room(s[i], 1, err);
     row[i] = (Row){s[i], tokens[i], s[i]->position, true};
   }
   ok = ok && forward(s[0]->engine, row, n, out, err);

@@ -9,10 +9,10 @@
 typedef struct {
   int8_t *a;          /* one quantised vector */
   Scale x;
+  uint64_t input;     /* number of the phase that it was made for */
   int32_t *vector;    /* one vector of the widest kind */
-  int32_t *scores;    /* attention over `context` tokens */
+  int32_t *scores;    /* (heads that share a key-value head, attention_stride(scores_cap)) */
   int scores_cap;
-  int32_t *cos_sin;   /* (rotary_dims / 2, 2) */
   int8_t *unpacked;   /* one tile of levels */
 } Worker;
 
@@ -26,13 +26,17 @@ struct Engine {
   Packed head;
   int widest;                        /* values of the longest vector, rounded up to whole groups */
   struct Batch *batch;               /* buffers of the forward pass, grown on demand */
+  KvPool *kv;
+  uint64_t phases;                   /* begun so far */
+  bool profile;
+  PhaseTime time[ENGINE_PHASES];
 };
 
 struct Session {
   Engine *engine;
   int context, position;
-  uint8_t *kv;          /* layers * (k, v: (kv_heads, context, head_dim) s8; their steps: (kv_heads, context) u16) */
-  size_t kv_bytes, layer_bytes;
+  uint8_t **page;       /* (ceil(context / KV_PAGE)) of the KV cache; those in use come first */
+  int pages;            /* in use */
   int32_t *logits;      /* (vocab) */
   int *token;           /* (context) what was appended */
   SamplerSettings settings;
@@ -56,11 +60,9 @@ bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err);
 bool forward_layers(Engine *e, const Row *row, int n, int from, int to, int32_t *h, int32_t *out, Err *err);
 void forward_free(struct Batch *b);
 
-/* Views into a session's cache. */
-typedef struct {
-  int8_t *k, *v;
-  uint16_t *k_step, *v_step;
-} KvHead;
-KvHead session_kv(const Session *s, int layer, int kv_head);
+/* Pages of its own for the n positions behind the last one.  A page that others share is copied. */
+bool session_room(Session *s, int n, Err *err);
+/* One head of a session's cache. */
+KvCells session_cells(const Session *s, int layer, int kv_head);
 
 #endif

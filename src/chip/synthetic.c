@@ -1,0 +1,165 @@
+/* chip/synthetic: a chip of random codes in memory, for a shape: what `bench` needs where no model is at hand. */
+#include "chip/chip.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- shapes ---- */
+
+typedef struct {
+  const char *name;
+  int layers, dim, ffn, heads, kv_heads, head_dim, vocab, context;
+} NamedShape;
+
+/* Source of each: config.json of the model's published weights; stories: Karpathy's llama2.c. */
+static const NamedShape shapes[] = {
+    {"stories-260k", 5, 64, 192, 8, 4, 8, 512, 512},
+    {"stories-15m", 6, 288, 768, 6, 6, 48, 32000, 256},
+    {"smollm2-135m", 30, 576, 1536, 9, 3, 64, 49152, 8192},
+    {"llama-3.2-1b", 16, 2048, 8192, 32, 8, 64, 128256, 131072},
+    {"llama-3.2-3b", 28, 3072, 8192, 24, 8, 128, 128256, 131072},
+    {"llama-3.1-8b", 32, 4096, 14336, 32, 8, 128, 128256, 131072},
+};
+
+static bool known_shape(const char *name, NamedShape *out, Err *err) {
+  char names[256] = "";
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    if (strcmp(name, shapes[i].name) == 0) {
+      *out = shapes[i];
+      return true;
+    }
+    size_t n = strlen(names);
+    snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", shapes[i].name);
+  }
+  return err_set(err, "shape '%s': expected %s, or layers=N,dim=N,ffn=N,heads=N,kv_heads=N,head_dim=N,vocab=N,context=N", name, names);
+}
+
+/* key=number, parted by commas; keys that are left out keep their value. */
+static bool spelled_shape(const char *text, NamedShape *n, Err *err) {
+  const struct {
+    const char *key;
+    int *value, most;
+  } field[] = {{"layers", &n->layers, 1024},     {"dim", &n->dim, 65536},           {"ffn", &n->ffn, 262144},    {"heads", &n->heads, 1024},
+               {"kv_heads", &n->kv_heads, 1024}, {"head_dim", &n->head_dim, 1024}, {"vocab", &n->vocab, 1 << 20}, {"context", &n->context, 1 << 20}};
+  enum { FIELDS = sizeof field / sizeof *field };
+  for (const char *p = text; *p;) {
+    size_t key = strcspn(p, "="), i = 0;
+    while (i < FIELDS && (strlen(field[i].key) != key || strncmp(p, field[i].key, key) != 0)) i++;
+    char *end;
+    long v = p[key] == '=' ? strtol(p + key + 1, &end, 10) : 0;
+    if (i == FIELDS || p[key] != '=' || (*end && *end != ',')) return known_shape(text, n, err);
+    if (v < 1 || v > field[i].most) return err_set(err, "shape: %s: expected 1 to %d, found %ld", field[i].key, field[i].most, v);
+    *field[i].value = (int)v;
+    p = *end ? end + 1 : end;
+  }
+  return true;
+}
+
+bool chip_shape_of(const char *name, ChipShape *s, Err *err) {
+  NamedShape n = {"", 4, 256, 512, 4, 4, 64, 512, 2048};
+  if (!(strchr(name, '=') ? spelled_shape(name, &n, err) : known_shape(name, &n, err))) return false;
+  if (n.heads % n.kv_heads != 0) return err_set(err, "shape: expected heads that are a multiple of kv_heads, found %d and %d", n.heads, n.kv_heads);
+  if (n.head_dim % 2 != 0) return err_set(err, "shape: expected an even head_dim, found %d", n.head_dim);
+  *s = (ChipShape){.layers = n.layers, .dim = n.dim, .ffn = (n.ffn + BUTTERFLY - 1) / BUTTERFLY * BUTTERFLY, .heads = n.heads,
+                   .kv_heads = n.kv_heads, .head_dim = n.head_dim, .vocab = n.vocab, .context = n.context, .rotary_dims = n.head_dim,
+                   .pairs = CHIP_PAIRS_HALVES, .root_dim = (uint32_t)(sqrt((double)n.dim) * 256 + 0.5),
+                   .eps = (uint64_t)(1e-5 * n.dim * (1 << 24) + 0.5)};
+  return true;
+}
+
+/* ---- contents ---- */
+
+static void fill(uint8_t *p, size_t n, Pcg *random) {
+  for (size_t i = 0; i < n; i += 4) {
+    uint32_t x = pcg_next(random);
+    memcpy(p + i, &x, n - i < 4 ? n - i : 4);
+  }
+}
+
+/* Codes past the last column are 0, and 8 bits have 255 levels. */
+static void mend_codes(const Matrix *m, uint8_t *codes) {
+  size_t group = (size_t)(8 * m->bits);
+  int used = m->cols % GROUP * m->bits; /* bits of the last group */
+  for (int r = 0; used && r < m->rows; r++) {
+    uint8_t *last = codes + ((size_t)r * (size_t)m->groups + (size_t)m->groups - 1) * group;
+    if (used % 8) last[used / 8] &= (uint8_t)((1u << used % 8) - 1);
+    memset(last + (used + 7) / 8, 0, group - (size_t)((used + 7) / 8));
+  }
+  for (size_t i = 0; m->bits == 8 && i < matrix_code_bytes(m); i++) codes[i] = codes[i] == 255 ? 0 : codes[i];
+}
+
+/* Group scales up to `most`, which keeps every row's accumulator within 32 bits. */
+static bool random_matrix(Matrix *m, int rows, int cols, int bits, bool grouped, Pcg *random, Arena *a, Err *err) {
+  *m = (Matrix){.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .exponent = -30, .levels = bits == 8 ? 255 : 1 << bits};
+  int top = matrix_max_level(bits);
+  for (int i = 0; i < m->levels; i++) m->level[i] = (int8_t)(-top + i * 2 * top / (m->levels - 1));
+  int64_t widest = (int64_t)INT32_MAX / 127 / top / ((int64_t)m->groups * GROUP);
+  int most = widest > MAX_GROUP_SCALE ? MAX_GROUP_SCALE : (int)widest;
+  if (most < 1) return err_set(err, "shape: %d columns of %d bits overflow a 32-bit accumulator", cols, bits);
+  uint16_t *row_scale = arena_alloc(a, (size_t)rows, sizeof *row_scale, err);
+  uint8_t *codes = arena_alloc(a, matrix_code_bytes(m), 1, err);
+  uint8_t *scales = grouped ? arena_alloc(a, (size_t)rows, scale_bytes(m->groups), err) : NULL;
+  if (!row_scale || !codes || (grouped && !scales)) return false;
+  fill(codes, matrix_code_bytes(m), random);
+  mend_codes(m, codes);
+  for (int r = 0; r < rows; r++) {
+    row_scale[r] = (uint16_t)(2048 + pcg_next(random) % 2048);
+    for (int g = 0; grouped && g < m->groups; g++) put_group_scale(scales, m->groups, r, g, 1 + (int)(pcg_next(random) % (uint32_t)most));
+  }
+  m->row_scale = row_scale;
+  m->codes = codes;
+  m->group_scale = scales;
+  return true;
+}
+
+/* Any cosines and sines do: those of the angle 0. */
+static bool make_rotary(Chip *c, Err *err) {
+  size_t high = ((size_t)c->shape.context + ROTARY_LOW - 1) / ROTARY_LOW * (size_t)c->shape.rotary_dims;
+  size_t low = ROTARY_LOW * (size_t)c->shape.rotary_dims;
+  int16_t *h = arena_alloc(&c->arena, high, sizeof *h, err), *l = arena_alloc(&c->arena, low, sizeof *l, err);
+  if (!h || !l) return false;
+  for (size_t i = 0; i < high; i += 2) h[i] = 32767;
+  for (size_t i = 0; i < low; i += 2) l[i] = 32767;
+  c->rotary_high = h;
+  c->rotary_low = l;
+  return true;
+}
+
+/* Widths of the two neighbours of `bits` in turn, so that the average of what was made so far stays nearest to it. */
+typedef struct {
+  double bits, spent, weights;
+} Budget;
+
+static int next_width(Budget *b, int rows, int cols) {
+  static const int widths[] = {2, 3, 4, 6, 8};
+  double n = (double)rows * cols, over = (double)(8 * scale_bytes((cols + GROUP - 1) / GROUP) + 16) / cols, least = INFINITY;
+  int best = 0;
+  for (int i = 0; i < 5; i++) {
+    double off = fabs((b->spent + n * (widths[i] + over)) / (b->weights + n) - b->bits);
+    if (off < least) least = off, best = widths[i];
+  }
+  b->spent += n * (best + over);
+  b->weights += n;
+  return best;
+}
+
+bool chip_synthetic(Chip *c, const ChipShape *s, double bits, uint64_t seed, Err *err) {
+  *c = (Chip){.shape = *s};
+  Pcg random = pcg_seed(seed, 1);
+  Budget budget = {bits, 0, 0};
+  int rows, cols;
+  c->layer = arena_alloc(&c->arena, (size_t)s->layers, sizeof *c->layer, err);
+  bool ok = c->layer && make_rotary(c, err);
+  if (ok && (bits < 2 || bits > 8.5)) ok = err_set(err, "bits: expected 2 to 8.5 a weight, found %g", bits);
+  ok = ok && random_matrix(&c->embed, s->vocab, s->dim, 6, false, &random, &c->arena, err);
+  for (int l = 0; ok && l < s->layers; l++)
+    for (int k = 0; ok && k < MAT_PER_LAYER; k++) {
+      chip_extent(s, (MatKind)k, &rows, &cols);
+      ok = random_matrix(&c->layer[l][k], rows, cols, next_width(&budget, rows, cols), true, &random, &c->arena, err);
+    }
+  ok = ok && random_matrix(&c->head, s->vocab, s->dim, next_width(&budget, s->vocab, s->dim), true, &random, &c->arena, err);
+  if (!ok) chip_close(c);
+  return ok;
+}

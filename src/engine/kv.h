@@ -1,0 +1,63 @@
+/* engine/kv (private to engine): the KV cache.
+ *
+ * It is made of pages of KV_PAGE positions that sessions may share.  A page has a cell for every layer and key-value head:
+ *   keys    [KV_PAGE / 16][quads][16 positions][4 dimensions]
+ *   values  [KV_PAGE / 4][quads * 4 dimensions][4 positions]
+ *   steps   [KV_PAGE] of the keys, [KV_PAGE] of the values, packed
+ * with quads = ceil(head_dim / 4): a vector of 4-byte lanes meets 16 keys at once, or 16 dimensions of four values.
+ */
+#ifndef BURIN_ENGINE_KV_H
+#define BURIN_ENGINE_KV_H
+
+#include "chip/chip.h"
+
+#include <string.h>
+
+enum { KV_PAGE = 64, KV_BLOCK = 16 };
+
+static inline size_t kv_quads(int head_dim) { return ((size_t)head_dim + 3) / 4; }
+static inline size_t kv_cell_bytes(int head_dim) { return KV_PAGE * (8 * kv_quads(head_dim) + 2 * sizeof(uint16_t)); }
+
+typedef struct {
+  const int8_t *k, *v;
+  const uint16_t *k_step, *v_step;
+} KvCell;
+
+static inline KvCell kv_cell(const uint8_t *cell, int head_dim) {
+  size_t part = KV_PAGE * 4 * kv_quads(head_dim);
+  const uint16_t *step = (const uint16_t *)(const void *)(cell + 2 * part);
+  return (KvCell){(const int8_t *)cell, (const int8_t *)cell + part, step, step + KV_PAGE};
+}
+
+/* Puts the key and the value of position `at` (0 .. KV_PAGE - 1) into a cell. */
+static inline void kv_store(uint8_t *cell, int head_dim, int at, const int8_t *k, Step k_step, const int8_t *v, Step v_step) {
+  size_t quads = kv_quads(head_dim), part = KV_PAGE * 4 * quads, i = (size_t)at;
+  uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
+  for (size_t d = 0; d < (size_t)head_dim; d++) {
+    key[d / 4 * 64 + d % 4] = (uint8_t)k[d];
+    value[4 * d] = (uint8_t)v[d];
+  }
+  uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
+  step[i] = step_pack(k_step);
+  step[KV_PAGE + i] = step_pack(v_step);
+}
+
+/* One head of one layer through the pages of a session. */
+typedef struct {
+  uint8_t *const *page; /* (ceil(n / KV_PAGE)) */
+  size_t offset;        /* of the cell in each */
+  int head_dim;
+} KvCells;
+
+/* ---- pages ---- */
+typedef struct KvPool KvPool;
+
+KvPool *kv_pool_new(size_t page_bytes, Err *err);
+void kv_pool_free(KvPool *p); /* when no session has a page left */
+/* A page with one owner; its contents are undefined but for the bytes past the last position, which may be anything. */
+uint8_t *kv_page_new(KvPool *p, Err *err);
+void kv_page_share(KvPool *p, uint8_t *page); /* one owner more */
+bool kv_page_is_shared(KvPool *p, uint8_t *page);
+void kv_page_drop(KvPool *p, uint8_t *page);  /* one owner less; pages that nobody owns are used again */
+
+#endif
