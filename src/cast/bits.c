@@ -57,7 +57,7 @@ bool cast_parse_bits(CastOptions *o, const char *text, Err *err) {
 /* ---- spending a budget ---- */
 
 double book_distortion(int bits) {
-  static const double share[9] = {[2] = 0.111, [3] = 0.0297, [4] = 0.00736, [6] = 0.000543, [8] = 0.0000343};
+  static const double share[9] = {[2] = 0.112, [3] = 0.0292, [4] = 0.00711, [6] = 0.000543, [8] = 0.0000343};
   return share[bits];
 }
 

@@ -6,10 +6,10 @@
 
 /* ---- codebooks ---- */
 
-/* Non-uniform books are near the levels of least mean error for a normal distribution, fitted with GPTQ on rotated weights
- * (doc/arithmetic.md 4); both signs. */
-static const int8_t book2[] = {-31, -9, 9, 31}, book3[] = {-31, -19, -11, -4, 4, 11, 19, 31},
-                    book4[] = {-31, -24, -18, -14, -11, -7, -4, -1, 1, 4, 7, 11, 14, 18, 24, 31};
+/* Non-uniform books are within .3 % of the least squared error on normal values that tools/books.py --search finds, and of small
+ * numbers: the product lines of smaller multiples need fewer adders.  Both signs. */
+static const int8_t book2[] = {-7, -2, 2, 7}, book3[] = {-18, -11, -6, -2, 2, 6, 11, 18},
+                    book4[] = {-21, -16, -12, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 12, 16, 21};
 
 static void set_book(Matrix *m) {
   m->levels = m->bits == 8 ? 255 : 1 << m->bits;
@@ -171,7 +171,7 @@ bool quantise(OwnMatrix *o, float *w, const Factor *factor, Pool *pool, Isa isa,
                    mem_alloc((size_t)threads, sizeof(Err), err)};
   bool ok = q.job && q.err;
   for (int t = 0; ok && t < threads; t++) ok = round_job_new(&q.job[t], &q, err);
-  ok = ok && set_row_scales(o, w, matrix_max_level(o->m.bits), MAX_GROUP_SCALE, err);
+  ok = ok && set_row_scales(o, w, o->m.level[o->m.levels - 1], MAX_GROUP_SCALE, err);
   if (ok) {
     pool_run(pool, quantise_run, &q);
     for (int t = 0; t < threads; t++)
@@ -244,7 +244,7 @@ static void embed_run(void *arg, int t, int threads) {
 
 bool quantise_embedding(OwnMatrix *o, const float *w, Pool *pool, Err *err) {
   if (o->m.bits != 6 && o->m.bits != 8) return err_set(err, "bits of the embedding: expected 6 or 8, found %d", o->m.bits);
-  if (!set_row_scales(o, w, matrix_max_level(o->m.bits), 1, err)) return false;
+  if (!set_row_scales(o, w, o->m.level[o->m.levels - 1], 1, err)) return false;
   EmbedJob j = {o, w};
   pool_run(pool, embed_run, &j);
   return true;

@@ -26,7 +26,7 @@ static int tiles_of(const Packed *p) { return (p->rows + p->tile - 1) / p->tile;
 static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, Err *err) {
   *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent, .tile = k->tile,
                 .tile_bytes = k->tile_bytes(m)};
-  memcpy(p->level, m->level, sizeof p->level);
+  packed_levels(p, m);
   size_t tiles = (size_t)tiles_of(p), rows = tiles * (size_t)k->tile;
   p->tiles = mem_alloc(tiles, p->tile_bytes, err);
   p->row_scale = mem_alloc(rows + 32, 2, err); /* kernels read whole vectors */
@@ -81,8 +81,11 @@ static bool workers_new(Engine *e, Err *err) {
     Worker *w = &e->worker[t];
     w->a = mem_alloc((size_t)e->widest, 1, err);
     w->vector = mem_alloc((size_t)e->widest, 4, err);
+    w->top = mem_alloc((size_t)s->heads, sizeof *w->top, err);
+    w->den = mem_alloc((size_t)s->heads, sizeof *w->den, err);
+    w->sums = mem_alloc((size_t)s->heads * 4 * kv_quads(s->head_dim), sizeof *w->sums, err);
     w->unpacked = mem_alloc((size_t)e->kernels->tile * (size_t)e->widest, 1, err);
-    if (!w->a || !w->vector || !w->unpacked) return false;
+    if (!w->a || !w->vector || !w->top || !w->den || !w->sums || !w->unpacked) return false;
   }
   return e->worker != NULL;
 }
@@ -142,6 +145,9 @@ void engine_free(Engine *e) {
     mem_free(w->a);
     mem_free(w->vector);
     mem_free(w->scores);
+    mem_free(w->top);
+    mem_free(w->den);
+    mem_free(w->sums);
     mem_free(w->unpacked);
   }
   mem_free(e->worker);

@@ -97,7 +97,7 @@ typedef struct {
   const char *name;
   double work, wait; /* seconds of the first thread: within the phase, and at the barrier behind it */
 } PhaseTime;
-enum { ENGINE_PHASES = 13 };
+enum { ENGINE_PHASES = 16 };
 /* Starts counting from zero, or ends it.  Costs two readings of the clock a phase. */
 void engine_profile(Engine *e, bool on);
 /* Phases in the order of a pass; those that the passes left out have zeros. */

@@ -9,6 +9,17 @@
 #include <assert.h>
 #include <string.h>
 
+/* What attention in ranges of positions keeps between its phases.  Unit: row, key-value head, range. */
+typedef struct {
+  int32_t *z;          /* (rows, heads, stride) scores */
+  size_t stride;
+  int32_t *top;        /* (units, heads that share) */
+  int *most;           /* (units) */
+  uint64_t *den;       /* (units, heads that share) */
+  int64_t *acc;        /* (units, heads that share, 4 quads) */
+  size_t z_cap, units; /* room */
+} Ranges;
+
 typedef struct Batch {
   int cap;           /* rows that the buffers hold */
   int32_t *h;        /* (n, dim) residual */
@@ -21,6 +32,7 @@ typedef struct Batch {
   int8_t *a;         /* (n, widest) quantised input of the next matrix */
   Scale *x;          /* (n) */
   int32_t *cos_sin;  /* (n, rotary_dims / 2, 2) */
+  Ranges ranges;
 } Batch;
 
 typedef struct Phase Phase;
@@ -39,6 +51,7 @@ typedef struct {
   int layer;
   uint64_t number;   /* of the phase, ever: says which input a worker holds */
   double since;      /* the phase began, if profiled */
+  int ranges;        /* of positions in attention; 1: done whole */
   int *head_row;     /* rows that want logits */
   int heads;         /* how many */
   int32_t *out;
@@ -48,7 +61,8 @@ typedef struct {
 
 void forward_free(Batch *b) {
   if (!b) return;
-  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x, b->cos_sin};
+  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x, b->cos_sin,
+                 b->ranges.z, b->ranges.top, b->ranges.most, b->ranges.den, b->ranges.acc};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(b);
 }
@@ -230,24 +244,105 @@ static void phase_rotate(const Pass *p, Piece c) {
   for (int i = r.from; i < r.to; i++) rotate_unit(p, i / units, i % units, p->b->cos_sin + (size_t)(i / units) * (size_t)p->s->rotary_dims);
 }
 
+/* ---- attention: whole, or in ranges of positions where a few long timelines would leave threads without work ---- */
+
+static int group_of(const Pass *p) { return p->s->heads / p->s->kv_heads; }
+
+static bool few_units(const Pass *p) { return p->n * p->s->kv_heads < 4 * pool_threads(p->e->pool); }
+
 /* Query heads that meet their key-value head in one call: all that share it, unless that leaves threads without work. */
-static int heads_together(const Pass *p) {
-  int group = p->s->heads / p->s->kv_heads;
-  return p->n * p->s->kv_heads < 4 * pool_threads(p->e->pool) || group > ATTENTION_HEADS ? 1 : group;
+static int heads_together(const Pass *p) { return few_units(p) && p->ranges == 1 ? 1 : group_of(p); }
+
+static KvCells cells_of(const Pass *p, int row, int head) { return session_cells(p->row[row].session, p->layer, head / group_of(p)); }
+
+/* out (heads, head_dim) <- sums (heads, 4 quads). */
+static void finish_heads(const Pass *p, int heads, const int64_t *acc, const uint64_t *den, int most, int32_t *out) {
+  size_t hd = (size_t)p->s->head_dim, dims = 4 * kv_quads(p->s->head_dim);
+  for (size_t h = 0; h < (size_t)heads; h++)
+    for (size_t i = 0; i < hd; i++) out[h * hd + i] = attention_finish(acc[h * dims + i], den[h], most);
 }
 
-static int units_attention(const Pass *p) { return p->n * p->s->heads / heads_together(p); }
+static int units_attention(const Pass *p) { return p->ranges > 1 ? 0 : p->n * p->s->heads / heads_together(p); }
 
 /* Later rows see more tokens: each piece takes some from everywhere. */
 static void phase_attention(const Pass *p, Piece c) {
-  const ChipShape *s = p->s;
   int together = heads_together(p), units = units_attention(p);
-  size_t hd = (size_t)s->head_dim;
+  Worker *w = &p->e->worker[c.thread];
+  size_t hd = (size_t)p->s->head_dim, stride = attention_stride(w->scores_cap);
   for (int u = c.index; u < units; u += c.of) {
-    int i = u * together, row = i / s->heads, head = i % s->heads;
-    KvCells kv = session_cells(p->row[row].session, p->layer, head / (s->heads / s->kv_heads));
-    p->k->attention(&kv, p->b->q8 + (size_t)i * hd, p->b->q_step + i, together, p->row[row].position + 1, p->b->att + (size_t)i * hd,
-                    p->e->worker[c.thread].scores);
+    int i = u * together, row = i / p->s->heads, n = p->row[row].position + 1;
+    KvCells kv = cells_of(p, row, i % p->s->heads);
+    int most = p->k->scores(&kv, p->b->q8 + (size_t)i * hd, p->b->q_step + i, together, 0, n, w->scores, stride, w->top);
+    p->k->values(&kv, together, 0, n, w->scores, stride, w->top, most, w->den, w->sums);
+    finish_heads(p, together, w->sums, w->den, most, p->b->att + (size_t)i * hd);
+  }
+}
+
+/* Unit u: a range of positions of a key-value head of a row. */
+typedef struct {
+  int row, first; /* query head */
+  Span span;
+  KvCells kv;
+  int32_t *z;
+} RangeUnit;
+
+static RangeUnit range_unit(const Pass *p, int u) {
+  int i = u / p->ranges * group_of(p), row = i / p->s->heads;
+  return (RangeUnit){row, i, span_of(p->row[row].position + 1, KV_PAGE, u % p->ranges, p->ranges), cells_of(p, row, i % p->s->heads),
+                     p->b->ranges.z + (size_t)i * p->b->ranges.stride};
+}
+
+static int units_ranges(const Pass *p) { return p->ranges > 1 ? p->n * p->s->kv_heads * p->ranges : 0; }
+
+static void phase_scores(const Pass *p, Piece c) {
+  const Ranges *b = &p->b->ranges;
+  Span r = span_in(units_ranges(p), 1, c);
+  for (int u = r.from; u < r.to; u++) {
+    RangeUnit x = range_unit(p, u);
+    b->most[u] = p->k->scores(&x.kv, p->b->q8 + (size_t)x.first * (size_t)p->s->head_dim, p->b->q_step + x.first, group_of(p), x.span.from,
+                              x.span.to, x.z, b->stride, b->top + (size_t)(u * group_of(p)));
+  }
+}
+
+/* The largest of all ranges of the head that range u belongs to. */
+static int most_of_ranges(const Pass *p, int u, int32_t *top) {
+  int first = u / p->ranges * p->ranges, group = group_of(p), most = 0;
+  for (int h = 0; h < group; h++) top[h] = -INT32_MAX;
+  for (int r = first; r < first + p->ranges; r++) {
+    most = p->b->ranges.most[r] > most ? p->b->ranges.most[r] : most;
+    for (int h = 0; h < group; h++) top[h] = p->b->ranges.top[r * group + h] > top[h] ? p->b->ranges.top[r * group + h] : top[h];
+  }
+  return most;
+}
+
+static void phase_values(const Pass *p, Piece c) {
+  const Ranges *b = &p->b->ranges;
+  Span r = span_in(units_ranges(p), 1, c);
+  size_t group = (size_t)group_of(p), dims = 4 * kv_quads(p->s->head_dim);
+  int32_t *top = p->e->worker[c.thread].top;
+  for (int u = r.from; u < r.to; u++) {
+    RangeUnit x = range_unit(p, u);
+    int most = most_of_ranges(p, u, top);
+    p->k->values(&x.kv, (int)group, x.span.from, x.span.to, x.z, b->stride, top, most, b->den + (size_t)u * group, b->acc + (size_t)u * group * dims);
+  }
+}
+
+static int units_sums(const Pass *p) { return p->ranges > 1 ? p->n * p->s->kv_heads : 0; }
+
+static void phase_sums(const Pass *p, Piece c) {
+  const Ranges *b = &p->b->ranges;
+  Span r = span_in(units_sums(p), 1, c);
+  size_t group = (size_t)group_of(p), dims = 4 * kv_quads(p->s->head_dim);
+  Worker *w = &p->e->worker[c.thread];
+  for (int u = r.from; u < r.to; u++) {
+    int most = most_of_ranges(p, u * p->ranges, w->top);
+    memset(w->sums, 0, group * dims * sizeof *w->sums);
+    memset(w->den, 0, group * sizeof *w->den);
+    for (size_t k = (size_t)(u * p->ranges); k < (size_t)((u + 1) * p->ranges); k++) {
+      for (size_t i = 0; i < group * dims; i++) w->sums[i] += b->acc[k * group * dims + i];
+      for (size_t h = 0; h < group; h++) w->den[h] += b->den[k * group + h];
+    }
+    finish_heads(p, (int)group, w->sums, w->den, most, p->b->att + (size_t)u * group * (size_t)p->s->head_dim);
   }
 }
 
@@ -326,6 +421,9 @@ static const Phase in_layer[] = {
     {"q k v", units_qkv, phase_qkv, false},
     {"rotary", units_rotate, phase_rotate, false},
     {"attention", units_attention, phase_attention, false},
+    {"scores", units_ranges, phase_scores, false}, /* these three in place of attention, where it is done in ranges */
+    {"values", units_ranges, phase_values, false},
+    {"sums of ranges", units_sums, phase_sums, false},
     {"input of o", units_rows, phase_o_input, true},
     {"o", units_dim, phase_o, false},
     {"norm before gate up", units_rows, phase_ffn_norm, true},
@@ -408,10 +506,7 @@ void engine_phase_times(const Engine *e, PhaseTime out[ENGINE_PHASES]) {
   }
 }
 
-static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
-  int deepest = 0;
-  for (int i = 0; i < n; i++)
-    if (row[i].position >= deepest) deepest = row[i].position + 1;
+static bool worker_room(Engine *e, int deepest, Err *err) {
   for (int t = 0; t < pool_threads(e->pool); t++) {
     Worker *w = &e->worker[t];
     if (w->scores_cap >= deepest) continue;
@@ -422,9 +517,52 @@ static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
     w->scores = z;
     w->scores_cap = cap;
   }
+  return true;
+}
+
+enum { RANGE_LEAST = 256, RANGES_FROM = 1024 }; /* positions: of a range, and from which on there are any */
+
+static int choose_ranges(const Pass *p, int deepest) {
+  int threads = pool_threads(p->e->pool), units = p->n * p->s->kv_heads, most = deepest / RANGE_LEAST;
+  if (threads == 1 || !few_units(p) || deepest < RANGES_FROM) return 1;
+  int wanted = (8 * threads + units - 1) / units;
+  return wanted < most ? wanted : most;
+}
+
+static bool ranges_room(Pass *p, int deepest, Err *err) {
+  Ranges *b = &p->b->ranges;
+  size_t rows = (size_t)(p->n * p->s->heads), group = (size_t)group_of(p), units = (size_t)units_ranges(p);
+  if (p->ranges == 1) return true;
+  if (rows * attention_stride(deepest) > b->z_cap) {
+    size_t cap = rows * attention_stride(deepest + deepest / 2);
+    mem_free(b->z);
+    b->z_cap = 0;
+    if (!(b->z = mem_alloc(cap, 4, err))) return false;
+    b->z_cap = cap;
+  }
+  b->stride = attention_stride(deepest);
+  if (units <= b->units) return true;
+  void *old[] = {b->top, b->most, b->den, b->acc};
+  for (size_t i = 0; i < sizeof old / sizeof *old; i++) mem_free(old[i]);
+  b->units = 0;
+  b->top = mem_alloc(units, group * sizeof *b->top, err);
+  b->most = mem_alloc(units, sizeof *b->most, err);
+  b->den = mem_alloc(units, group * sizeof *b->den, err);
+  b->acc = mem_alloc(units, group * 4 * kv_quads(p->s->head_dim) * sizeof *b->acc, err);
+  if (!b->top || !b->most || !b->den || !b->acc) return false;
+  b->units = units;
+  return true;
+}
+
+static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
+  int deepest = 0;
+  for (int i = 0; i < n; i++)
+    if (row[i].position >= deepest) deepest = row[i].position + 1;
   *p = (Pass){.e = e, .s = &e->chip->shape, .k = e->kernels, .row = row, .n = n, .flip = true};
-  if (!batch_room(e, n, err)) return false;
+  if (!worker_room(e, deepest, err) || !batch_room(e, n, err)) return false;
   p->b = e->batch;
+  p->ranges = choose_ranges(p, deepest);
+  if (!ranges_room(p, deepest, err)) return false;
   p->head_row = mem_alloc((size_t)n, sizeof *p->head_row, err);
   if (!p->head_row) return false;
   for (int i = 0; i < n; i++)

@@ -156,6 +156,6 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_avx2 = {
     .tile = TILE, .needs_correction = false, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
-    .quant8 = quant8_avx2, .norm8 = norm8_avx2, .rotary = rotary_avx2, .attention = attention_avx2,
+    .quant8 = quant8_avx2, .norm8 = norm8_avx2, .rotary = rotary_avx2, .scores = scores_avx2, .values = values_avx2,
     .gate = gate_avx2, .butterfly_quant8 = butterfly_quant8_avx2, .add = add_avx2,
 };

@@ -1,50 +1,65 @@
 /* engine/kernel_avx512: the matrix product for AVX-512 with VNNI and VBMI.
  *
- * A tile is 32 rows, two halves of 16 (one zmm of 16 int32 sums each).  First the group scales, [groups][32] bytes padded
- * to 64; then for each group of 64 columns, for each half, 16 quads of 4 columns (byte 4 r + c of a quad is row r, column
- * 4 q + c), packed in place:
+ * A tile is 32 rows, two halves of 16 (one zmm of 16 int32 sums each), and is read in order from its first byte to its last.
+ * For every two groups of 64 columns come 64 bytes of group scales, [2][32], then their codes, 16 quads of 4 columns each
+ * (byte 4 r + c of a quad is row r, column 4 q + c).  Quads are packed in chunks, one of the first half and one of the second in
+ * turn:
  *   2 bits  one vector holds four quads, two bits each
  *   3 bits  three vectors hold eight: A = q0 | q1 << 3 | low 2 of q6 << 6, B = q2 | q3 << 3 | bit 2 of q6 << 6 | bit 2 of
  *           q7 << 7, C = q4 | q5 << 3 | low 2 of q7 << 6
  *   4 bits  one vector holds two, a nibble each
  *   6 bits  three vectors hold four: A = q0 | bits 0-1 of q3 << 6, B = q1 | bits 2-3 << 6, C = q2 | bits 4-5 << 6
  *   8 bits  levels as they are
- * Levels come from a byte shuffle (vpshufb up to 4 bits, vpermb for 6): a non-uniform book costs what a uniform one does.
+ * Levels come from vpermb: a non-uniform book costs what a uniform one does.
  * vpdpbusd wants one unsigned side: activations + 128, less 128 * (sum of scale * level) of the row, which wraps exactly.
+ *
+ * Memory (measured on Zen 4, 31 of the 33 GB/s that a core reads linearly): one stream, or the prefetcher of the hardware loses
+ * it: with scales apart a matrix of 2,048 columns came at 17 GB/s.  Prefetching by hand goes to L2 only; into L1 it takes the
+ * few buffers that misses wait in.
  */
 #include "engine/kernels.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-enum { TILE = 32, HALF = 16, QUADS = GROUP / 4, TOKENS = 6 };
+enum { TILE = 32, HALF = 16, QUADS = GROUP / 4, TOKENS = 6, AHEAD = 1024 /* bytes to prefetch */ };
 typedef __m512i V;
 
-static size_t scales_bytes(int groups) { return ((size_t)TILE * (size_t)groups + 63) & ~(size_t)63; }
+enum { SCALES = 2 * TILE }; /* bytes of the scales of two groups, before their codes */
 
-static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)m->groups * TILE * 8 * (size_t)m->bits; }
+static inline size_t codes_bytes(int bits) { return TILE * 8 * (size_t)bits; } /* of one group */
+
+static inline size_t group_at(int g, int bits) { return (size_t)(g / 2 + 1) * SCALES + (size_t)g * codes_bytes(bits); }
+
+static inline size_t scales_at(int g, int bits) { return (size_t)(g / 2) * (SCALES + 2 * codes_bytes(bits)) + (size_t)(g % 2) * TILE; }
+
+static size_t tile_bytes(const Matrix *m) { return group_at(m->groups - 1, m->bits) + codes_bytes(m->bits); }
+
+/* A chunk is the fewest whole vectors that hold whole quads. */
+static inline int chunk_quads(int bits) { return bits == 2 ? 4 : bits == 3 ? 8 : bits == 4 ? 2 : bits == 6 ? 4 : 1; }
+static inline int chunk_bytes(int bits) { return chunk_quads(bits) * 8 * bits; }
 
 /* Puts the code of quad q (0 .. 15) into its place among a half's vectors; `byte` is its lane. */
 static inline __attribute__((always_inline)) void put_code(int bits, int q, int code, uint8_t *half, int byte) {
   switch (bits) {
-    case 2: half[q / 4 * 64 + byte] |= (uint8_t)(code << (q % 4 * 2)); break;
-    case 4: half[q / 2 * 64 + byte] |= (uint8_t)(code << (q % 2 * 4)); break;
+    case 2: half[q / 4 * 128 + byte] |= (uint8_t)(code << (q % 4 * 2)); break;
+    case 4: half[q / 2 * 128 + byte] |= (uint8_t)(code << (q % 2 * 4)); break;
     case 3: {
-      uint8_t *v = half + q / 8 * 192 + byte;
+      uint8_t *v = half + q / 8 * 384 + byte;
       int k = q % 8;
       if (k < 6) v[k / 2 * 64] |= (uint8_t)(code << (k % 2 * 3));
       else v[(k - 6) * 128] |= (uint8_t)((code & 3) << 6), v[64] |= (uint8_t)((code >> 2) << k);
       break;
     }
     case 6: {
-      uint8_t *v = half + q / 4 * 192 + byte;
+      uint8_t *v = half + q / 4 * 384 + byte;
       int k = q % 4;
       if (k < 3) v[k * 64] |= (uint8_t)code;
       else
         for (int i = 0; i < 3; i++) v[i * 64] |= (uint8_t)((code >> 2 * i & 3) << 6);
       break;
     }
-    default: half[q * 64 + byte] = (uint8_t)code; break;
+    default: half[q * 128 + byte] = (uint8_t)code; break;
   }
 }
 
@@ -53,17 +68,16 @@ static inline __attribute__((always_inline)) void put_group(int bits, const uint
 }
 
 static void pack_tile(const Matrix *m, Packed *p, int t) {
-  uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes, *group = scale + scales_bytes(m->groups);
-  size_t half_bytes = (size_t)HALF * 8 * (size_t)m->bits;
+  uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
   for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
     int row = t * TILE + r;
     int32_t weighted = 0;
     for (int g = 0; g < m->groups; g++) {
       int s = matrix_group_scale(m, row, g), sum = 0;
-      uint8_t code[GROUP], *half = group + (size_t)g * 2 * half_bytes + (size_t)(r / HALF) * half_bytes;
+      uint8_t code[GROUP], *half = tile + group_at(g, m->bits) + (size_t)(r / HALF) * (size_t)chunk_bytes(m->bits);
       matrix_group_codes(m, row, g, code);
       for (int i = 0; i < GROUP; i++) sum += m->level[code[i]];
-      scale[g * TILE + r] = (uint8_t)s;
+      tile[scales_at(g, m->bits) + (size_t)r] = (uint8_t)s;
       weighted += s * sum;
       switch (m->bits) {
         case 2: put_group(2, code, half, r % HALF); break;
@@ -80,50 +94,38 @@ static void pack_tile(const Matrix *m, Packed *p, int t) {
   }
 }
 
-/* ---- unpacking: the 16 quads of one half as level bytes ---- */
+/* ---- unpacking ---- */
 
 static inline V load(const void *p) { return _mm512_loadu_si512(p); }
-static inline V both(V a, V b) { return _mm512_and_si512(a, b); }
+static inline V lookup(V table, V index) { return _mm512_permutexvar_epi8(index, table); }
+/* Bits of a where the mask is 1, of b elsewhere. */
+static inline V select_bits(V mask, V a, V b) { return _mm512_ternarylogic_epi64(mask, a, b, 0xCA); }
 
 #define SHIFTED(v, s) _mm512_srli_epi16(v, s)
 
-static inline __attribute__((always_inline)) void unpack(int bits, const uint8_t *w, V table, V q[QUADS]) {
+/* The quads of a chunk as level bytes.  vpermb looks at six bits of an index, and the table repeats itself: what stands above a
+ * code need not be masked. */
+static inline __attribute__((always_inline)) void unpack(int bits, const uint8_t *w, V table, V *q) {
+  V a = load(w);
   if (bits == 2) {
-    const V mask = _mm512_set1_epi8(3);
-    for (int j = 0; j < 4; j++) {
-      V v = load(w + 64 * j);
-      q[4 * j] = _mm512_shuffle_epi8(table, both(v, mask));
-      q[4 * j + 1] = _mm512_shuffle_epi8(table, both(SHIFTED(v, 2), mask));
-      q[4 * j + 2] = _mm512_shuffle_epi8(table, both(SHIFTED(v, 4), mask));
-      q[4 * j + 3] = _mm512_shuffle_epi8(table, both(SHIFTED(v, 6), mask));
-    }
+    for (int k = 0; k < 4; k++) q[k] = lookup(table, SHIFTED(a, 2 * k));
   } else if (bits == 3) {
-    const V m7 = _mm512_set1_epi8(7), m3 = _mm512_set1_epi8(3), m4 = _mm512_set1_epi8(4);
-    for (int j = 0; j < 2; j++) {
-      V a = load(w + 192 * j), b = load(w + 192 * j + 64), c = load(w + 192 * j + 128), *o = q + 8 * j;
-      o[0] = both(a, m7), o[1] = both(SHIFTED(a, 3), m7), o[2] = both(b, m7), o[3] = both(SHIFTED(b, 3), m7);
-      o[4] = both(c, m7), o[5] = both(SHIFTED(c, 3), m7);
-      o[6] = _mm512_or_si512(both(SHIFTED(a, 6), m3), both(SHIFTED(b, 4), m4));
-      o[7] = _mm512_or_si512(both(SHIFTED(c, 6), m3), both(SHIFTED(b, 5), m4));
-      for (int k = 0; k < 8; k++) o[k] = _mm512_shuffle_epi8(table, o[k]);
-    }
+    V b = load(w + 64), c = load(w + 128);
+    const V low2 = _mm512_set1_epi8(3);
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 3));
+    q[2] = lookup(table, b), q[3] = lookup(table, SHIFTED(b, 3));
+    q[4] = lookup(table, c), q[5] = lookup(table, SHIFTED(c, 3));
+    q[6] = lookup(table, select_bits(low2, SHIFTED(a, 6), SHIFTED(b, 4)));
+    q[7] = lookup(table, select_bits(low2, SHIFTED(c, 6), SHIFTED(b, 5)));
   } else if (bits == 4) {
-    const V mask = _mm512_set1_epi8(15);
-    for (int j = 0; j < 8; j++) {
-      V v = load(w + 64 * j);
-      q[2 * j] = _mm512_shuffle_epi8(table, both(v, mask));
-      q[2 * j + 1] = _mm512_shuffle_epi8(table, both(SHIFTED(v, 4), mask));
-    }
-  } else if (bits == 6) { /* vpermb looks at six bits of an index only */
-    const V m0 = _mm512_set1_epi8(3), m1 = _mm512_set1_epi8(12), m2 = _mm512_set1_epi8(48);
-    for (int j = 0; j < 4; j++) {
-      V a = load(w + 192 * j), b = load(w + 192 * j + 64), c = load(w + 192 * j + 128), *o = q + 4 * j;
-      V d = _mm512_or_si512(_mm512_or_si512(both(SHIFTED(a, 6), m0), both(SHIFTED(b, 4), m1)), both(SHIFTED(c, 2), m2));
-      o[0] = _mm512_permutexvar_epi8(a, table), o[1] = _mm512_permutexvar_epi8(b, table);
-      o[2] = _mm512_permutexvar_epi8(c, table), o[3] = _mm512_permutexvar_epi8(d, table);
-    }
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 4));
+  } else if (bits == 6) {
+    V b = load(w + 64), c = load(w + 128);
+    q[0] = lookup(table, a), q[1] = lookup(table, b), q[2] = lookup(table, c);
+    V low = select_bits(_mm512_set1_epi8(3), SHIFTED(a, 6), SHIFTED(b, 4));
+    q[3] = lookup(table, select_bits(_mm512_set1_epi8(15), low, SHIFTED(c, 2)));
   } else {
-    for (int j = 0; j < QUADS; j++) q[j] = load(w + 64 * j);
+    q[0] = a;
   }
 }
 
@@ -137,11 +139,6 @@ static inline V four(const uint8_t *a) {
 }
 
 static inline V scales_of(const uint8_t *s) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)s)); }
-
-static V table_of(const Packed *p) {
-  if (p->bits == 6) return load(p->level);
-  return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p->level));
-}
 
 /* 16 sums -> y; the scalar formula lane by lane in 64 bits. */
 static inline void finish(V acc, const uint16_t *row_scale, int rows, int exponent, Scale x, int frac, int32_t *y) {
@@ -188,39 +185,50 @@ static inline void store_tile(const Job *j, int token, V acc[2]) {
 
 /* One token: codes go from memory to registers to sums. */
 static inline __attribute__((always_inline)) void tile_one(const Job *j, int bits, V table) {
-  const uint8_t *scale = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes, *w = scale + scales_bytes(j->p->groups);
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits);
   V acc[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
   for (int g = 0; g < j->p->groups; g++) {
-    const uint8_t *a = j->a + g * GROUP;
-    for (int h = 0; h < 2; h++, w += HALF * 8 * bits) {
-      for (int k = 0; k < HALF * 8 * bits; k += 64) _mm_prefetch((const char *)w + k + 3072, _MM_HINT_T0);
-      V q[QUADS], s0 = _mm512_setzero_si512(), s1 = s0;
-      unpack(bits, w, table, q);
-      for (int k = 0; k < QUADS; k += 2) {
-        DOT(s0, four(a + 4 * k), q[k]);
-        DOT(s1, four(a + 4 * k + 4), q[k + 1]);
+    const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
+    V sum[2][2];
+    for (int i = 0; i < 4; i++) sum[i / 2][i % 2] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
+      V low[8], high[8];
+      for (int k = 0; k < 2 * chunk_bytes(bits); k += 64) _mm_prefetch((const char *)w + k + AHEAD, _MM_HINT_T2);
+      unpack(bits, w, table, low);
+      unpack(bits, w + chunk_bytes(bits), table, high);
+#pragma GCC unroll 8
+      for (int k = 0; k < quads; k++) {
+        V x = four(a + 4 * (q + k));
+        DOT(sum[0][(q + k) % 2], x, low[k]);
+        DOT(sum[1][(q + k) % 2], x, high[k]);
       }
-      V sum = _mm512_mullo_epi32(_mm512_add_epi32(s0, s1), scales_of(scale + g * TILE + h * HALF));
-      acc[h] = _mm512_add_epi32(acc[h], sum);
     }
+    for (int h = 0; h < 2; h++)
+      acc[h] = _mm512_add_epi32(acc[h], _mm512_mullo_epi32(_mm512_add_epi32(sum[h][0], sum[h][1]), scales_of(scale + h * HALF)));
   }
   store_tile(j, 0, acc);
 }
 
 /* The levels of one tile as bytes: [groups][16 quads][2 halves][64]. */
 static inline __attribute__((always_inline)) void unpack_tile(const Job *j, int bits, V table, int8_t *out) {
-  const uint8_t *w = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes + scales_bytes(j->p->groups);
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits);
   for (int g = 0; g < j->p->groups; g++)
-    for (int h = 0; h < 2; h++, w += HALF * 8 * bits) {
-      V q[QUADS];
-      unpack(bits, w, table, q);
-      for (int k = 0; k < QUADS; k++) _mm512_store_si512(out + ((g * QUADS + k) * 2 + h) * 64, q[k]);
+    for (int h = 0; h < 2; h++) {
+      const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
+      for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
+        V q[8];
+        unpack(bits, w, table, q);
+        for (int k = 0; k < quads; k++) _mm512_store_si512(out + ((g * QUADS + c + k) * 2 + h) * 64, q[k]);
+      }
     }
 }
 
 /* `count` tokens (a constant where it is called) against an unpacked tile. */
 static inline __attribute__((always_inline)) void tile_many(const Job *j, int token, const int count, const int8_t *level) {
-  const uint8_t *scale = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
   V acc[TOKENS][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
@@ -236,7 +244,8 @@ static inline __attribute__((always_inline)) void tile_many(const Job *j, int to
         DOT(sum[t][1], x, w1);
       }
     }
-    V s0 = scales_of(scale + g * TILE), s1 = scales_of(scale + g * TILE + HALF);
+    const uint8_t *scale = tile + scales_at(g, j->p->bits);
+    V s0 = scales_of(scale), s1 = scales_of(scale + HALF);
 #pragma GCC unroll 6
     for (int t = 0; t < count; t++) {
       acc[t][0] = _mm512_add_epi32(acc[t][0], _mm512_mullo_epi32(sum[t][0], s0));
@@ -261,7 +270,7 @@ static void all_tokens(const Job *j, int n, const int8_t *level) {
 
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
-  V table = table_of(p);
+  V table = load(p->level);
   Job j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
@@ -278,6 +287,6 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_avx512 = {
     .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
-    .quant8 = quant8_avx512, .norm8 = norm8_avx512, .rotary = rotary_avx512, .attention = attention_avx512,
+    .quant8 = quant8_avx512, .norm8 = norm8_avx512, .rotary = rotary_avx512, .scores = scores_avx512, .values = values_avx512,
     .gate = gate_avx512, .butterfly_quant8 = butterfly_quant8_avx512, .add = add_avx512,
 };

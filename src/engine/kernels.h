@@ -15,12 +15,21 @@ typedef struct {
   uint8_t *tiles;       /* (ceil(rows / tile), tile_bytes) */
   int32_t *correction;  /* [rows rounded up to tile] what the kernel subtracts from a row's sum; NULL where unused */
   uint16_t *row_scale;  /* [rows rounded up to tile] */
-  int8_t level[256];
+  int8_t level[256];    /* by code; those of fewer than 6 bits repeat */
   size_t bytes;         /* of all of the above that one pass reads */
 } Packed;
 
-enum { ATTENTION_HEADS = 64 }; /* most query heads of one call */
+static inline void packed_levels(Packed *p, const Matrix *m) {
+  for (int i = 0; i < 256; i++) p->level[i] = m->level[m->bits < 6 ? i & ((1 << m->bits) - 1) : i];
+}
+
 static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) / KV_PAGE * KV_PAGE; }
+/* One dimension of a head's output from the sums over all positions: doc/arithmetic.md 3. */
+static inline int32_t attention_finish(int64_t acc, uint64_t den, int most) {
+  int bits = bit_length(den);
+  int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
+  return rsr_sat(acc * reciprocal, bits + 6 - (most - 16));
+}
 
 typedef struct {
   int tile;
@@ -37,9 +46,14 @@ typedef struct {
   Step (*quant8)(const int32_t *v, int n, int8_t *a);
   Scale (*norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
   void (*rotary)(const ChipShape *s, const int32_t *cos_sin /* [rotary_dims / 2][2] */, int32_t *head);
-  /* out (heads, head_dim) <- query heads that share a key-value head over its first n positions; q (heads, head_dim).
-   * scratch (heads, attention_stride(n)). */
-  void (*attention)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch);
+  /* Attention of query heads that share a key-value head over its positions [from, to), `from` a multiple of KV_PAGE: first
+   * the scores, then, with the largest score and exponent of all positions, weights and values.  All sums are exact, so that
+   * those of several ranges may be added.
+   * q (heads, head_dim); z (heads, stride) by position; top[heads] <- largest scores.  Returns the largest exponent (+ 16) of a
+   * value's step. */
+  int (*scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top);
+  /* den[heads], acc (heads, 4 quads) <- sums of weights, and of weights times values.  z is overwritten. */
+  void (*values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
   Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
@@ -52,7 +66,9 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
-  void attention_##isa(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch); \
+  int scores_##isa(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top); \
+  void values_##isa(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most,  \
+                    uint64_t *den, int64_t *acc);                                                              \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
   Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \

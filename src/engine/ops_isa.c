@@ -3,7 +3,6 @@
  */
 #include "engine/kernels.h"
 
-#include <assert.h>
 #include <string.h>
 
 #define JOIN2(a, b) a##_##b
@@ -133,47 +132,59 @@ static void values_page(KvCell c, size_t quads, int n, const int32_t *w, int mos
 
 static KvCell cell_of(const KvCells *kv, int page) { return kv_cell(kv->page[page] + kv->offset, kv->head_dim); }
 
-static int used_of(int n, int page) { return n - page * KV_PAGE < KV_PAGE ? n - page * KV_PAGE : KV_PAGE; }
-
-/* The largest exponent (+ 16) of a value's step. */
-static int top_exponent(const KvCells *kv, int n) {
-  int most = 0; /* the exponent stands in the upper bits */
-  for (int p = 0; p * KV_PAGE < n; p++) {
-    KvCell c = cell_of(kv, p);
-    for (int i = 0; i < used_of(n, p); i++) most = c.v_step[i] > most ? c.v_step[i] : most;
-  }
-  return most >> 9;
+/* The hardware does not know where the next page lies. */
+static void fetch_ahead(const void *p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
-void FN(attention)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *out, int32_t *scratch) {
-  size_t quads = kv_quads(kv->head_dim), hd = (size_t)kv->head_dim, stride = attention_stride(n);
+static int used_of(int n, int page) { return n - page * KV_PAGE < KV_PAGE ? n - page * KV_PAGE : KV_PAGE; }
+
+int FN(scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {
+  size_t quads = kv_quads(kv->head_dim), hd = (size_t)kv->head_dim;
   int8_t padded[1024];
-  int32_t top[ATTENTION_HEADS];
-  assert(heads <= ATTENTION_HEADS);
+  int most = 0; /* the exponent of a step stands in its upper bits */
   for (int h = 0; h < heads; h++) top[h] = -INT32_MAX;
-  for (int p = 0; p * KV_PAGE < n; p++)
+  for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
+    KvCell c = cell_of(kv, p);
+    int n = used_of(to, p);
+    if ((p + 1) * KV_PAGE < to) fetch_ahead(cell_of(kv, p + 1).k, KV_PAGE * 4 * quads);
     for (int h = 0; h < heads; h++) {
       const int8_t *qh = q + (size_t)h * hd;
       if (hd % 4) {
         memset(padded + hd, 0, 4 * quads - hd);
         qh = memcpy(padded, qh, hd);
       }
-      int32_t t = score_page(cell_of(kv, p), qh, q_step[h], quads, used_of(n, p), scratch + (size_t)h * stride + (size_t)p * KV_PAGE);
+      int32_t t = score_page(c, qh, q_step[h], quads, n, z + (size_t)h * stride + (size_t)p * KV_PAGE);
       top[h] = t > top[h] ? t : top[h];
     }
-  int most = top_exponent(kv, n);
-  for (int h = 0; h < heads; h++) {
-    int32_t *w = scratch + (size_t)h * stride;
-    uint64_t den = weigh(w, n, top[h]);
-    int64_t acc[1024];
-    memset(acc, 0, 4 * quads * sizeof *acc);
-    for (int p = 0; p * KV_PAGE < n; p++) values_page(cell_of(kv, p), quads, used_of(n, p), w + (size_t)p * KV_PAGE, most, acc);
-    int bits = bit_length(den);
-    int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-    for (size_t i = 0; i < hd; i++) out[(size_t)h * hd + i] = rsr_sat(acc[i] * reciprocal, bits + 6 - (most - 16));
+    for (int i = 0; i < n; i++) most = c.v_step[i] > most ? c.v_step[i] : most;
+  }
+  return most >> 9;
+}
+
+void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+  size_t quads = kv_quads(kv->head_dim);
+  memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
+  for (int h = 0; h < heads; h++) den[h] = from < to ? weigh(z + (size_t)h * stride + from, to - from, top[h]) : 0;
+  for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
+    if ((p + 1) * KV_PAGE < to) fetch_ahead(cell_of(kv, p + 1).v, KV_PAGE * 4 * quads);
+    for (int h = 0; h < heads; h++)
+      values_page(cell_of(kv, p), quads, used_of(to, p), z + (size_t)h * stride + (size_t)p * KV_PAGE, most, acc + (size_t)h * 4 * quads);
   }
 }
 
+#ifdef __AVX512VNNI__
+#include "engine/gate_avx512.h"
+
+void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
+  const SigmoidTable table = sigmoid_words();
+  for (int k = 0; k < n; k += 16) {
+    __mmask16 used = (__mmask16)(n - k < 16 ? (1u << (n - k)) - 1 : 0xFFFF);
+    __m512i x = gate_block(&table, _mm512_maskz_loadu_epi32(used, g + k), _mm512_maskz_loadu_epi32(used, u + k));
+    _mm512_mask_storeu_epi32(act + k, used, x);
+  }
+}
+#else
 void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
   for (int k = 0; k < n; k++) {
     uint32_t x = g[k] < 0 ? 0u - (uint32_t)g[k] : (uint32_t)g[k], most = (16u << FRAC) - 1;
@@ -185,6 +196,7 @@ void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32
     act[k] = sat32(((int64_t)silu * u[k] + (1 << (FRAC - 1))) >> FRAC);
   }
 }
+#endif
 
 Step FN(butterfly_quant8)(int32_t *act, int n, int8_t *a) {
   int over = bit_length(max_magnitude(act, n)) - 24;

@@ -1,0 +1,35 @@
+/* engine/gate_avx512: the gate of 16 elements at once.  Included by ops_isa.c where the flags allow it; the integers are those of
+ * gate_one in chip/arith.c.
+ */
+#include <immintrin.h>
+
+/* Words 0 .. 63 of a table and what is added to reach the next, for vpermi2w. */
+typedef struct {
+  __m512i value[2], step[2];
+} SigmoidTable;
+
+static SigmoidTable sigmoid_words(void) {
+  uint16_t v[64], d[64];
+  for (int i = 0; i < 64; i++) v[i] = (uint16_t)sigmoid_table[i], d[i] = (uint16_t)(sigmoid_table[i + 1] - sigmoid_table[i]);
+  return (SigmoidTable){{_mm512_loadu_si512(v), _mm512_loadu_si512(v + 32)}, {_mm512_loadu_si512(d), _mm512_loadu_si512(d + 32)}};
+}
+
+/* sat32((a * b + half) >> shift) of the 8 even lanes, in 64-bit lanes. */
+static inline __m512i product_64(__m512i a, __m512i b, int shift) {
+  __m512i p = _mm512_srai_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, b), _mm512_set1_epi64((int64_t)1 << (shift - 1))), (unsigned)shift);
+  return _mm512_max_epi64(_mm512_min_epi64(p, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
+}
+
+static inline __m512i gate_block(const SigmoidTable *table, __m512i g, __m512i u) {
+  const __m512i low = _mm512_set1_epi32(65535);
+  __m512i x = _mm512_min_epu32(_mm512_abs_epi32(g), _mm512_set1_epi32((16 << FRAC) - 1));
+  __m512i i = _mm512_srli_epi32(x, FRAC - 2), t = _mm512_and_si512(x, _mm512_set1_epi32((1 << (FRAC - 2)) - 1));
+  __m512i y = _mm512_and_si512(_mm512_permutex2var_epi16(table->value[0], i, table->value[1]), low);
+  __m512i step = _mm512_and_si512(_mm512_permutex2var_epi16(table->step[0], i, table->step[1]), low);
+  __m512i part = _mm512_add_epi32(_mm512_mullo_epi32(step, t), _mm512_set1_epi32(1 << (FRAC - 3)));
+  y = _mm512_add_epi32(y, _mm512_srli_epi32(part, FRAC - 2));
+  __m512i sigma = _mm512_mask_sub_epi32(y, _mm512_movepi32_mask(g), _mm512_set1_epi32(32768), y);
+  __m512i even = product_64(product_64(g, sigma, 15), u, FRAC);
+  __m512i odd = product_64(product_64(_mm512_srli_epi64(g, 32), _mm512_srli_epi64(sigma, 32), 15), _mm512_srli_epi64(u, 32), FRAC);
+  return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+}
