@@ -1,6 +1,7 @@
 /* test/test_engine: every kernel of every instruction set gives the integers of chip/arith.c. */
 #include "unit.h"
 
+#include "engine/engine.h"
 #include "engine/kernels.h"
 
 #include <stdlib.h>
@@ -232,8 +233,100 @@ static void attention_is_equal(void **s) {
   }
 }
 
+/* ---- whole engines: a timeline gives the same logits however it is run ---- */
+
+enum { LONG = 1400, TIMELINES = 3 };
+
+static Engine *engine_of(const Chip *c, int threads) {
+  Err err = {0};
+  Engine *e = engine_new(c, &(EngineOptions){isa_best(), threads}, &err);
+  if (!e) fail_msg("%s", err.text);
+  return e;
+}
+
+static Session *grown(Engine *e, const int *ids, int n, int chunk) {
+  Err err = {0};
+  Session *s = session_new(e, LONG + 8, &err);
+  assert_non_null(s);
+  assert_true(session_extend(s, ids, n, chunk, NULL, &err));
+  return s;
+}
+
+/* Attention in ranges (several threads, few rows, deep) against attention whole (one thread, large chunks). */
+static void long_timelines_are_equal(void **state) {
+  (void)state;
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  assert_true(chip_shape_of("layers=2,dim=96,ffn=128,heads=6,kv_heads=3,head_dim=20,vocab=200,context=2048", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 4.5, 3, &err));
+  int ids[LONG + 8];
+  Pcg p = pcg_seed(8, 0);
+  for (int i = 0; i < LONG + 8; i++) ids[i] = random_in(&p, 0, 199);
+  Engine *one = engine_of(&chip, 1);
+  int32_t expected[TIMELINES][8][200];
+  int length[TIMELINES] = {LONG, 1030, 70};
+  for (int t = 0; t < TIMELINES; t++) {
+    Session *s = grown(one, ids + t, length[t], 512);
+    for (int i = 0; i < 8 - t; i++) {
+      assert_true(session_extend(s, ids + t + length[t] + i, 1, 0, NULL, &err));
+      memcpy(expected[t][i], session_logits(s), sizeof expected[t][i]);
+    }
+    session_free(s);
+  }
+  for (int threads = 2; threads <= 3; threads++) {
+    Engine *e = engine_of(&chip, threads);
+    Session *s[TIMELINES];
+    for (int t = 0; t < TIMELINES; t++) s[t] = grown(e, ids + t, length[t], 7 + 90 * t);
+    for (int i = 0; i < 8 - TIMELINES + 1; i++) { /* deep and shallow together */
+      int next[TIMELINES];
+      for (int t = 0; t < TIMELINES; t++) next[t] = ids[t + length[t] + i];
+      assert_true(sessions_step(s, next, TIMELINES, &err));
+      for (int t = 0; t < TIMELINES; t++) assert_memory_equal(session_logits(s[t]), expected[t][i], sizeof expected[t][i]);
+    }
+    for (int t = 0; t < TIMELINES; t++) session_free(s[t]);
+    engine_free(e);
+  }
+  engine_free(one);
+  chip_close(&chip);
+}
+
+/* Forks share pages: what one writes, the others must not see. */
+static void forks_are_apart(void **state) {
+  (void)state;
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  assert_true(chip_shape_of("layers=2,dim=64,ffn=64,heads=4,kv_heads=2,head_dim=16,vocab=100,context=512", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 4.5, 4, &err));
+  Engine *e = engine_of(&chip, 2);
+  int ids[300];
+  Pcg p = pcg_seed(9, 0);
+  for (int i = 0; i < 300; i++) ids[i] = random_in(&p, 0, 99);
+  for (int shared = 0; shared <= 200; shared += 25) {
+    Session *s = session_new(e, 512, &err), *fresh = session_new(e, 512, &err);
+    assert_true(session_extend(s, ids, 200, 0, NULL, &err));
+    Session *f = session_fork(s, shared, &err);
+    assert_int_equal(session_position(f), shared);
+    assert_true(session_extend(f, ids + 210, 50, 0, NULL, &err));
+    if (shared) assert_true(session_extend(fresh, ids, shared, 0, NULL, &err));
+    assert_true(session_extend(fresh, ids + 210, 50, 0, NULL, &err));
+    assert_memory_equal(session_logits(f), session_logits(fresh), 400);
+    assert_true(session_extend(s, ids + 200, 30, 0, NULL, &err)); /* into a page that the fork may have had */
+    session_truncate(fresh, 0);
+    assert_true(session_extend(fresh, ids, 230, 0, NULL, &err));
+    assert_memory_equal(session_logits(s), session_logits(fresh), 400);
+    session_free(s);
+    session_free(f);
+    session_free(fresh);
+  }
+  engine_free(e);
+  chip_close(&chip);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(vectors_are_equal),
-                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal)};
+                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal),
+                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(forks_are_apart)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }
