@@ -51,7 +51,7 @@ static void pack(const Kernels *k, const Matrix *m, Packed *p, Arena *a) {
   p->row_scale = arena_alloc(a, rows + 32, 2, &e);
   p->correction = arena_alloc(a, rows, 4, &e);
   memcpy(p->row_scale, m->row_scale, (size_t)m->rows * 2);
-  for (size_t t = 0; t < tiles; t++) k->pack_tile(m, p, (int)t);
+  for (size_t t = 0; t < tiles; t++) assert_true(k->pack_tile(m, p, (int)t));
 }
 
 static void one_product(Pcg *p, int rows, int cols, int bits, int n) {
@@ -91,11 +91,47 @@ static void one_product(Pcg *p, int rows, int cols, int bits, int n) {
 
 static void products_are_equal(void **s) {
   (void)s;
-  static const int widths[] = {2, 3, 4, 6, 8}, rows[] = {1, 15, 16, 33, 64, 100}, cols[] = {1, 63, 64, 65, 200, 576}, tokens[] = {1, 2, 3, 5, 6, 13};
+  static const int widths[] = {2, 3, 4, 6, 8}, rows[] = {1, 15, 16, 33, 64, 100}, cols[] = {1, 63, 64, 65, 200, 576}, tokens[] = {1, 2, 4, 8, 6, 13};
   Pcg p = pcg_seed(1, 0);
   for (int w = 0; w < 5; w++)
     for (int r = 0; r < 6; r++)
       for (int c = 0; c < 6; c++) one_product(&p, rows[r], cols[c], widths[w], tokens[(r + c) % 6]);
+}
+
+/* Packing that checks finds what matrix_check finds. */
+static void packing_checks(void **s) {
+  (void)s;
+  static const int widths[] = {2, 3, 4, 6, 8};
+  Pcg p = pcg_seed(5, 0);
+  int found = 0;
+  for (int round = 0; round < 200; round++) {
+    Arena a = {0};
+    Err e = {0};
+    int bits = widths[round % 5], cols = round % 3 ? random_in(&p, 1, 400) : random_in(&p, 4000, 9000);
+    Matrix m = random_matrix(&p, random_in(&p, 1, 70), cols, bits, &a);
+    uint8_t *scales = arena_alloc(&a, (size_t)m.rows, scale_bytes(m.groups), &e), *codes = arena_alloc(&a, matrix_code_bytes(&m), 1, &e);
+    memcpy(scales, m.group_scale, (size_t)m.rows * scale_bytes(m.groups));
+    memcpy(codes, m.codes, matrix_code_bytes(&m));
+    int row = random_in(&p, 0, m.rows - 1), at = row * m.groups + random_in(&p, 0, m.groups - 1);
+    if (round % 4 == 1) memset(scales + (size_t)row * scale_bytes(m.groups), 0, scale_bytes(m.groups));
+    if (round % 4 == 2) memset(codes + (size_t)at * (size_t)(8 * bits), 255, (size_t)(8 * bits));
+    if (round % 4 == 3) memset(codes, 0, matrix_code_bytes(&m)); /* the largest magnitude everywhere, or near */
+    m.group_scale = scales;
+    m.codes = codes;
+    bool good = matrix_check(&m, "m", &e);
+    found += !good;
+    for (int i = 0; i < isas; i++) {
+      const Kernels *k = kernels[i];
+      size_t tiles = (size_t)((m.rows + k->tile - 1) / k->tile);
+      Packed packed = {.tile_bytes = k->tile_bytes(&m), .tiles = arena_alloc(&a, tiles, k->tile_bytes(&m), &e),
+                       .correction = arena_alloc(&a, tiles * (size_t)k->tile, 4, &e)};
+      bool packs = true;
+      for (size_t t = 0; t < tiles; t++) packs = k->pack_tile(&m, &packed, (int)t) && packs;
+      assert_int_equal(packs, good || !k->checks);
+    }
+    arena_free(&a);
+  }
+  assert_in_range(found, 50, 150);
 }
 
 static void vectors_are_equal(void **s) {
@@ -325,7 +361,7 @@ static void forks_are_apart(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(vectors_are_equal),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(packing_checks), cmocka_unit_test(vectors_are_equal),
                                      cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal),
                                      cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(forks_are_apart)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);

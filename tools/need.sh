@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check|quality.  As root by itself; otherwise it prints the one
+# Installs the Debian packages that are missing: need.sh build|demo|check|peer.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev"
@@ -9,8 +9,8 @@ case "${1:-build}" in
   check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
-  quality) want="$build g++ python3 python3-pip python3-venv" ;;
-  *) echo "usage: need.sh build|demo|check|quality" >&2; exit 2 ;;
+  peer) want="$build g++ python3 python3-pip python3-venv" ;;
+  *) echo "usage: need.sh build|demo|check|peer" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do
@@ -31,8 +31,10 @@ else
   echo "  sudo apt-get install -y$missing" >&2
   exit 1
 fi
-# Packages of tools/quality.py, which are large and nothing else needs.
-if [ "${1:-build}" = quality ]; then
-  [ -x build/quality/bin/python ] || python3 -m venv build/quality
-  build/quality/bin/python -m pip install --quiet --disable-pip-version-check numpy gguf matplotlib llama-cpp-python
+# What tools/quality.py and tools/bench.py measure against: large, and nothing else needs it.  llama.cpp without OpenMP, whose own
+# threads are faster.
+if [ "${1:-build}" = peer ]; then
+  [ -x build/peer/bin/python ] || python3 -m venv build/peer
+  CMAKE_ARGS="-DGGML_OPENMP=OFF -DGGML_NATIVE=ON" build/peer/bin/python -m pip install --quiet --disable-pip-version-check \
+    --no-cache-dir --no-binary llama-cpp-python numpy gguf matplotlib llama-cpp-python
 fi

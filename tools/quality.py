@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Weighs burin's chips against llama.cpp's quantisations of the same model, on the same text and positions, in one run.
 
-    tools/need.sh quality
-    build/quality/bin/python tools/quality.py MODEL.gguf TEXT [--chunks 40] [--bits '3.25;3.5;...'] [--types Q2_K,...]
+    tools/need.sh peer
+    build/peer/bin/python tools/quality.py MODEL.gguf TEXT [--chunks 40] [--bits '3.25;3.5;...'] [--types Q2_K,...]
 
 Windows of 512 tokens from the start of the text, scored over the second half, as llama.cpp's perplexity tool does.  Each system
 is measured against the float model: burin against its oracle (`burin eval --ref`), llama.cpp against itself with the weights

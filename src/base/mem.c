@@ -26,16 +26,17 @@ void *mem_alloc(size_t count, size_t size, Err *err) {
     err_set(err, "out of memory: %zu times %zu bytes", count, size);
     return NULL;
   }
+  /* calloc knows memory that comes zeroed from the system; its block's address stands before the aligned part of it */
   size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGN;
   size_t rounded = (bytes + align - 1) & ~(align - 1);
-  if (rounded == 0) rounded = align;
-  void *p = fault_hit() ? NULL : aligned_alloc(align, rounded);
-  if (!p) {
+  void *block = fault_hit() ? NULL : calloc(1, rounded + align + sizeof block);
+  if (!block) {
     err_set(err, "out of memory: %zu bytes", bytes);
     return NULL;
   }
+  char *p = (char *)(((uintptr_t)block + sizeof block + align - 1) & ~(uintptr_t)(align - 1));
   if (align == HUGE_PAGE) madvise(p, rounded, MADV_HUGEPAGE); /* a hint: failure changes nothing but speed */
-  memset(p, 0, rounded);
+  memcpy(p - sizeof block, &block, sizeof block);
   return p;
 }
 
@@ -47,7 +48,12 @@ void *mem_grow(void *p, size_t old_bytes, size_t new_bytes, Err *err) {
   return q;
 }
 
-void mem_free(void *p) { free(p); }
+void mem_free(void *p) {
+  void *block;
+  if (!p) return;
+  memcpy(&block, (char *)p - sizeof block, sizeof block);
+  free(block);
+}
 
 struct ArenaBlock {
   ArenaBlock *before;

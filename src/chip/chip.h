@@ -125,6 +125,7 @@ bool chip_is(const FileMap *file);
 int chip_matrices(const Chip *c);
 const Matrix *chip_matrix(const Chip *c, int i, char name[32]);
 bool chip_verify(const Chip *c, int i, Err *err);
+bool chip_verify_sum(const Chip *c, int i, Err *err); /* the checksum alone */
 bool chip_verify_all(const Chip *c, Err *err);
 
 /* A chip of random codes in memory, for measuring: no vocabulary, no file, hash 0.  Widths are mixed so that codes, group and row

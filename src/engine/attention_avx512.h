@@ -1,7 +1,7 @@
 /* engine/attention_avx512: attention over the pages of the KV cache.  Included by ops_isa.c where the flags allow it; the
  * integers are those of attention_head in chip/arith.c.
  */
-#include <immintrin.h>
+#include "engine/words_avx512.h"
 
 static inline __m512i clamp_to_32(__m512i v) {
   return _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
@@ -55,23 +55,14 @@ static int32_t score_page(KvCell c, const int8_t *q, Step q_step, size_t quads, 
   return _mm512_reduce_max_epi32(top);
 }
 
-/* softmax_weight of 16 distances.  A table of 64 words and the differences to the next stand in two vectors each. */
-typedef struct {
-  __m512i value[2], drop[2];
-} Exp2Table;
-
-static Exp2Table exp2_words(void) {
-  int16_t v[64], d[64];
-  for (int i = 0; i < 64; i++) v[i] = (int16_t)exp2_table[i], d[i] = (int16_t)(exp2_table[i] - exp2_table[i + 1]);
-  return (Exp2Table){{_mm512_loadu_si512(v), _mm512_loadu_si512(v + 32)}, {_mm512_loadu_si512(d), _mm512_loadu_si512(d + 32)}};
-}
-
-static inline __m512i weigh_block(const Exp2Table *t, __m512i d) {
+/* softmax_weight of 16 distances. */
+static inline __m512i weigh_block(const WordTable *t, __m512i d) {
   const __m512i low = _mm512_set1_epi32(65535);
   __m512i i = _mm512_min_epu32(_mm512_srli_epi32(d, 16), _mm512_set1_epi32(31));
   __m512i x = _mm512_and_si512(_mm512_srli_epi32(d, 10), _mm512_set1_epi32(63)), f = _mm512_and_si512(d, _mm512_set1_epi32(1023));
   __m512i y = _mm512_and_si512(_mm512_permutex2var_epi16(t->value[0], x, t->value[1]), low);
-  __m512i drop = _mm512_and_si512(_mm512_permutex2var_epi16(t->drop[0], x, t->drop[1]), low);
+  __m512i drop = _mm512_sub_epi32(_mm512_set1_epi32(0), _mm512_permutex2var_epi16(t->step[0], x, t->step[1]));
+  drop = _mm512_and_si512(drop, low);
   y = _mm512_sub_epi32(y, _mm512_srli_epi32(_mm512_mullo_epi32(drop, f), 10));
   __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), i), 1);
   return _mm512_srlv_epi32(_mm512_add_epi32(y, half), i);
@@ -79,7 +70,7 @@ static inline __m512i weigh_block(const Exp2Table *t, __m512i d) {
 
 /* z[n] <- softmax weights; those behind n, up to a block, 0.  Returns their sum. */
 static uint64_t weigh(int32_t *z, int n, int32_t top) {
-  const Exp2Table table = exp2_words();
+  const WordTable table = word_table(exp2_table);
   __m512i sum = _mm512_setzero_si512(), most = _mm512_set1_epi32(top);
   for (int at = 0; at < n; at += KV_BLOCK) {
     __mmask16 used = (__mmask16)(n - at < KV_BLOCK ? (1u << (n - at)) - 1 : 0xFFFF);

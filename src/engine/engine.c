@@ -1,6 +1,7 @@
 /* engine/engine: a chip bound to this machine: kernels, packed weights, threads. */
 #include "engine/state.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 static const Kernels *kernels_of(Isa isa) {
@@ -15,7 +16,7 @@ static const Kernels *kernels_of(Isa isa) {
 /* ---- packing ---- */
 
 static void packed_free(Packed *p) {
-  mem_free(p->tiles);
+  if (p->owned) mem_free(p->tiles);
   mem_free(p->correction);
   mem_free(p->row_scale);
   *p = (Packed){0};
@@ -23,12 +24,16 @@ static void packed_free(Packed *p) {
 
 static int tiles_of(const Packed *p) { return (p->rows + p->tile - 1) / p->tile; }
 
-static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, Err *err) {
+static size_t tiles_bytes(const Matrix *m, const Kernels *k) { return (size_t)((m->rows + k->tile - 1) / k->tile) * k->tile_bytes(m); }
+
+/* tiles: zeroed memory for them, or NULL: the matrix owns its own. */
+static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, uint8_t *tiles_at, Err *err) {
   *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent, .tile = k->tile,
                 .tile_bytes = k->tile_bytes(m)};
   packed_levels(p, m);
   size_t tiles = (size_t)tiles_of(p), rows = tiles * (size_t)k->tile;
-  p->tiles = mem_alloc(tiles, p->tile_bytes, err);
+  p->owned = !tiles_at;
+  p->tiles = tiles_at ? tiles_at : mem_alloc(tiles, p->tile_bytes, err);
   p->row_scale = mem_alloc(rows + 32, 2, err); /* kernels read whole vectors */
   if (k->needs_correction) p->correction = mem_alloc(rows, 4, err);
   p->bytes = tiles * p->tile_bytes + rows * 2 + (k->needs_correction ? rows * 4 : 0);
@@ -44,25 +49,29 @@ typedef struct {
   const Kernels *k;
   const Matrix *m;
   Packed *p;
+  atomic_bool bad;
 } PackJob;
 
 static void pack_run(void *arg, int t, int threads) {
   PackJob *j = arg;
   Span s = span_of(tiles_of(j->p), 1, t, threads);
-  for (int i = s.from; i < s.to; i++) j->k->pack_tile(j->m, j->p, i);
+  for (int i = s.from; i < s.to; i++)
+    if (!j->k->pack_tile(j->m, j->p, i)) atomic_store(&j->bad, true);
 }
 
 static Packed *packed_slot(Engine *e, int layer, MatKind kind) { return kind == MAT_HEAD ? &e->head : &e->layer[layer][kind]; }
 
-bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err) {
+static bool install(Engine *e, int layer, MatKind kind, const Matrix *m, uint8_t *tiles, Err *err) {
   Packed fresh, *slot = packed_slot(e, layer, kind);
-  if (!packed_room(&fresh, m, e->kernels, err)) return false;
-  PackJob j = {e->kernels, m, &fresh};
+  if (!packed_room(&fresh, m, e->kernels, tiles, err)) return false;
+  PackJob j = {e->kernels, m, &fresh, false};
   pool_run(e->pool, pack_run, &j);
   packed_free(slot);
   *slot = fresh;
-  return true;
+  return !atomic_load(&j.bad) || (matrix_check(m, mat_name[kind], err), err_set(err, "matrix %s: found damaged", mat_name[kind]));
 }
+
+bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err) { return install(e, layer, kind, m, NULL, err); }
 
 void engine_uninstall(Engine *e, int layer, MatKind kind) { packed_free(packed_slot(e, layer, kind)); }
 
@@ -106,17 +115,22 @@ Engine *engine_new_empty(const Chip *chip, const EngineOptions *options, Err *er
 
 typedef struct {
   const Chip *chip;
-  Err *err; /* one a thread */
+  bool sums; /* only */
+  Err *err;  /* one a thread */
 } VerifyJob;
 
 static void verify_run(void *arg, int t, int threads) {
   VerifyJob *j = arg;
-  for (int i = t; i < chip_matrices(j->chip) && !j->err[t].set; i += threads) chip_verify(j->chip, i, &j->err[t]);
+  for (int i = t; i < chip_matrices(j->chip) && !j->err[t].set; i += threads) {
+    bool sum = j->sums && chip_matrix(j->chip, i, NULL) != &j->chip->embed; /* which is not packed */
+    sum ? chip_verify_sum(j->chip, i, &j->err[t]) : chip_verify(j->chip, i, &j->err[t]);
+  }
 }
 
+/* Checksums of all matrices, and their contents where packing does not check them. */
 static bool verify(Engine *e, Err *err) {
   int threads = pool_threads(e->pool);
-  VerifyJob j = {e->chip, mem_alloc((size_t)threads, sizeof(Err), err)};
+  VerifyJob j = {e->chip, e->kernels->checks, mem_alloc((size_t)threads, sizeof(Err), err)};
   if (!j.err) return false;
   pool_run(e->pool, verify_run, &j);
   for (int t = 0; t < threads; t++)
@@ -125,12 +139,26 @@ static bool verify(Engine *e, Err *err) {
   return !err->set;
 }
 
+/* All tiles in one block, which large pages serve. */
+static bool install_all(Engine *e, Err *err) {
+  const Chip *c = e->chip;
+  size_t bytes = 0;
+  int n = c->shape.layers * MAT_PER_LAYER + 1;
+  for (int i = 0; i < n; i++) bytes += tiles_bytes(chip_matrix(c, i, NULL), e->kernels);
+  uint8_t *at = e->tiles = mem_alloc(bytes, 1, err);
+  bool ok = at != NULL;
+  for (int i = 0; ok && i < n; i++) {
+    const Matrix *m = chip_matrix(c, i, NULL);
+    MatKind kind = i == n - 1 ? MAT_HEAD : (MatKind)(i % MAT_PER_LAYER);
+    ok = install(e, i / MAT_PER_LAYER, kind, m, at, err);
+    at += tiles_bytes(m, e->kernels);
+  }
+  return ok;
+}
+
 Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err) {
   Engine *e = engine_new_empty(chip, options, err);
-  bool ok = e && verify(e, err);
-  for (int l = 0; ok && l < chip->shape.layers; l++)
-    for (int k = 0; ok && k < MAT_PER_LAYER; k++) ok = engine_install(e, l, (MatKind)k, &chip->layer[l][k], err);
-  if (ok && engine_install(e, -1, MAT_HEAD, &chip->head, err)) return e;
+  if (e && verify(e, err) && install_all(e, err)) return e;
   engine_free(e);
   return NULL;
 }
@@ -153,6 +181,7 @@ void engine_free(Engine *e) {
   mem_free(e->worker);
   forward_free(e->batch);
   mem_free(e->layer);
+  mem_free(e->tiles);
   kv_pool_free(e->kv);
   pool_free(e->pool);
   mem_free(e);

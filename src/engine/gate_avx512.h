@@ -1,18 +1,7 @@
 /* engine/gate_avx512: the gate of 16 elements at once.  Included by ops_isa.c where the flags allow it; the integers are those of
  * gate_one in chip/arith.c.
  */
-#include <immintrin.h>
-
-/* Words 0 .. 63 of a table and what is added to reach the next, for vpermi2w. */
-typedef struct {
-  __m512i value[2], step[2];
-} SigmoidTable;
-
-static SigmoidTable sigmoid_words(void) {
-  uint16_t v[64], d[64];
-  for (int i = 0; i < 64; i++) v[i] = (uint16_t)sigmoid_table[i], d[i] = (uint16_t)(sigmoid_table[i + 1] - sigmoid_table[i]);
-  return (SigmoidTable){{_mm512_loadu_si512(v), _mm512_loadu_si512(v + 32)}, {_mm512_loadu_si512(d), _mm512_loadu_si512(d + 32)}};
-}
+#include "engine/words_avx512.h"
 
 /* sat32((a * b + half) >> shift) of the 8 even lanes, in 64-bit lanes. */
 static inline __m512i product_64(__m512i a, __m512i b, int shift) {
@@ -20,7 +9,7 @@ static inline __m512i product_64(__m512i a, __m512i b, int shift) {
   return _mm512_max_epi64(_mm512_min_epi64(p, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
 }
 
-static inline __m512i gate_block(const SigmoidTable *table, __m512i g, __m512i u) {
+static inline __m512i gate_block(const WordTable *table, __m512i g, __m512i u) {
   const __m512i low = _mm512_set1_epi32(65535);
   __m512i x = _mm512_min_epu32(_mm512_abs_epi32(g), _mm512_set1_epi32((16 << FRAC) - 1));
   __m512i i = _mm512_srli_epi32(x, FRAC - 2), t = _mm512_and_si512(x, _mm512_set1_epi32((1 << (FRAC - 2)) - 1));

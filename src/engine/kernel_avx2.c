@@ -21,7 +21,7 @@ static size_t group_bytes(int bits) { return nibbles(bits) ? TILE * GROUP / 2 : 
 
 static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)m->groups * group_bytes(m->bits); }
 
-static void pack_tile(const Matrix *m, Packed *p, int t) {
+static bool pack_tile(const Matrix *m, Packed *p, int t) {
   uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes, *group = scale + scales_bytes(m->groups);
   for (int g = 0; g < m->groups; g++, group += group_bytes(m->bits))
     for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
@@ -35,6 +35,7 @@ static void pack_tile(const Matrix *m, Packed *p, int t) {
         else group[r / HALF * (QUADS * 32) + quad * 32 + at] = (uint8_t)m->level[code[i]];
       }
     }
+  return true;
 }
 
 static inline __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }

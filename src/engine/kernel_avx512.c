@@ -39,60 +39,7 @@ static size_t tile_bytes(const Matrix *m) { return group_at(m->groups - 1, m->bi
 static inline int chunk_quads(int bits) { return bits == 2 ? 4 : bits == 3 ? 8 : bits == 4 ? 2 : bits == 6 ? 4 : 1; }
 static inline int chunk_bytes(int bits) { return chunk_quads(bits) * 8 * bits; }
 
-/* Puts the code of quad q (0 .. 15) into its place among a half's vectors; `byte` is its lane. */
-static inline __attribute__((always_inline)) void put_code(int bits, int q, int code, uint8_t *half, int byte) {
-  switch (bits) {
-    case 2: half[q / 4 * 128 + byte] |= (uint8_t)(code << (q % 4 * 2)); break;
-    case 4: half[q / 2 * 128 + byte] |= (uint8_t)(code << (q % 2 * 4)); break;
-    case 3: {
-      uint8_t *v = half + q / 8 * 384 + byte;
-      int k = q % 8;
-      if (k < 6) v[k / 2 * 64] |= (uint8_t)(code << (k % 2 * 3));
-      else v[(k - 6) * 128] |= (uint8_t)((code & 3) << 6), v[64] |= (uint8_t)((code >> 2) << k);
-      break;
-    }
-    case 6: {
-      uint8_t *v = half + q / 4 * 384 + byte;
-      int k = q % 4;
-      if (k < 3) v[k * 64] |= (uint8_t)code;
-      else
-        for (int i = 0; i < 3; i++) v[i * 64] |= (uint8_t)((code >> 2 * i & 3) << 6);
-      break;
-    }
-    default: half[q * 128 + byte] = (uint8_t)code; break;
-  }
-}
-
-static inline __attribute__((always_inline)) void put_group(int bits, const uint8_t *code, uint8_t *half, int row) {
-  for (int i = 0; i < GROUP; i++) put_code(bits, i / 4, code[i], half, row * 4 + i % 4);
-}
-
-static void pack_tile(const Matrix *m, Packed *p, int t) {
-  uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
-  for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
-    int row = t * TILE + r;
-    int32_t weighted = 0;
-    for (int g = 0; g < m->groups; g++) {
-      int s = matrix_group_scale(m, row, g), sum = 0;
-      uint8_t code[GROUP], *half = tile + group_at(g, m->bits) + (size_t)(r / HALF) * (size_t)chunk_bytes(m->bits);
-      matrix_group_codes(m, row, g, code);
-      for (int i = 0; i < GROUP; i++) sum += m->level[code[i]];
-      tile[scales_at(g, m->bits) + (size_t)r] = (uint8_t)s;
-      weighted += s * sum;
-      switch (m->bits) {
-        case 2: put_group(2, code, half, r % HALF); break;
-        case 3: put_group(3, code, half, r % HALF); break;
-        case 4: put_group(4, code, half, r % HALF); break;
-        case 6: put_group(6, code, half, r % HALF); break;
-        default:
-          for (int i = 0; i < GROUP; i++) code[i] = (uint8_t)m->level[code[i]];
-          put_group(8, code, half, r % HALF);
-          break;
-      }
-    }
-    p->correction[row] = (int32_t)((uint32_t)weighted << 7);
-  }
-}
+#include "engine/pack_avx512.h"
 
 /* ---- unpacking ---- */
 
@@ -255,11 +202,20 @@ static inline __attribute__((always_inline)) void tile_many(const Job *j, int to
   for (int t = 0; t < count; t++) store_tile(j, token + t, acc[t]);
 }
 
+/* As few passes over the levels as can be, of about equal size. */
 static void all_tokens(const Job *j, int n, const int8_t *level) {
-  int t = 0;
-  for (; t + TOKENS <= n; t += TOKENS) tile_many(j, t, TOKENS, level);
-  if (n - t >= 3) tile_many(j, t, 3, level), t += 3;
-  for (; t < n; t++) tile_many(j, t, 1, level);
+  int passes = (n + TOKENS - 1) / TOKENS;
+  for (int i = 0; i < passes; i++) {
+    Span s = span_of(n, 1, i, passes);
+    switch (s.to - s.from) {
+      case 6: tile_many(j, s.from, 6, level); break;
+      case 5: tile_many(j, s.from, 5, level); break;
+      case 4: tile_many(j, s.from, 4, level); break;
+      case 3: tile_many(j, s.from, 3, level); break;
+      case 2: tile_many(j, s.from, 2, level); break;
+      default: tile_many(j, s.from, 1, level); break;
+    }
+  }
 }
 
 #define FOR_BITS(bits) \
@@ -286,7 +242,7 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 }
 
 const Kernels kernels_avx512 = {
-    .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
+    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
     .quant8 = quant8_avx512, .norm8 = norm8_avx512, .rotary = rotary_avx512, .scores = scores_avx512, .values = values_avx512,
     .gate = gate_avx512, .butterfly_quant8 = butterfly_quant8_avx512, .add = add_avx512,
 };

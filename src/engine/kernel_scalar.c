@@ -10,7 +10,7 @@ static size_t scales_bytes(int groups) { return ((size_t)TILE * (size_t)groups +
 
 static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)TILE * (size_t)m->groups * GROUP; }
 
-static void pack_tile(const Matrix *m, Packed *p, int t) {
+static bool pack_tile(const Matrix *m, Packed *p, int t) {
   uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes;
   int8_t *level = (int8_t *)scale + scales_bytes(m->groups);
   for (int r = 0; r < TILE && t * TILE + r < m->rows; r++)
@@ -18,6 +18,7 @@ static void pack_tile(const Matrix *m, Packed *p, int t) {
       scale[r * m->groups + g] = (uint8_t)matrix_group_scale(m, t * TILE + r, g);
       matrix_group_levels(m, t * TILE + r, g, level + ((size_t)r * (size_t)m->groups + (size_t)g) * GROUP);
     }
+  return true;
 }
 
 static int32_t row_sum(const uint8_t *restrict scale, const int8_t *restrict level, const int8_t *restrict a, int groups) {

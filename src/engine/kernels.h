@@ -13,6 +13,7 @@ typedef struct {
   int tile;             /* rows of a tile */
   size_t tile_bytes;    /* group scales and codes of one tile */
   uint8_t *tiles;       /* (ceil(rows / tile), tile_bytes) */
+  bool owned;           /* tiles are this matrix's own allocation */
   int32_t *correction;  /* [rows rounded up to tile] what the kernel subtracts from a row's sum; NULL where unused */
   uint16_t *row_scale;  /* [rows rounded up to tile] */
   int8_t level[256];    /* by code; those of fewer than 6 bits repeat */
@@ -36,8 +37,10 @@ typedef struct {
   bool needs_correction;
   uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128 */
   size_t (*tile_bytes)(const Matrix *m);
-  /* Writes tile t: t->tiles + t * tile_bytes and its corrections.  Padding rows have group scale 0. */
-  void (*pack_tile)(const Matrix *m, Packed *p, int t);
+  bool checks;          /* pack_tile checks what matrix_check does */
+  /* Writes tile t: p->tiles + t * tile_bytes and its corrections.  Padding rows have group scale 0.  False where it checks and
+   * the matrix fails. */
+  bool (*pack_tile)(const Matrix *m, Packed *p, int t);
   /* y[token * y_stride + row] = matrix_finish(...) for rows [from, to) (multiples of tile, or the end) and n tokens.
    * a (n, a_stride) has groups * 64 readable values a token, zeros past cols.  scratch: tile * groups * 64 bytes. */
   void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,

@@ -9,6 +9,14 @@
 #define JOIN(a, b) JOIN2(a, b)
 #define FN(name) JOIN(name, ISA)
 
+static inline int32_t sat_shift15(int64_t x) {
+  x = (x + (1 << 14)) >> 15;
+  return sat32(x);
+}
+
+#ifdef __AVX512VNNI__
+#include "engine/vectors_avx512.h"
+#else
 static uint32_t max_magnitude(const int32_t *v, int n) {
   uint32_t m = 0;
   for (int i = 0; i < n; i++) {
@@ -24,6 +32,16 @@ static Step quantise(const int32_t *v, int n, uint32_t m, int8_t *a) {
   for (int i = 0; i < n; i++) a[i] = (int8_t)((to_15_bits(v[i], step.e) * reciprocal + (1 << 21)) >> 22);
   return step;
 }
+
+static void rotate_pairs(const int32_t *cos_sin, int32_t *head, int half, bool adjacent) {
+  int step = adjacent ? 2 : 1, apart = adjacent ? 1 : half;
+  for (int i = 0; i < half; i++) {
+    int64_t x = head[step * i], y = head[step * i + apart], c = cos_sin[2 * i], d = cos_sin[2 * i + 1];
+    head[step * i] = sat_shift15(x * c - y * d);
+    head[step * i + apart] = sat_shift15(x * d + y * c);
+  }
+}
+#endif
 
 Step FN(quant8)(const int32_t *v, int n, int8_t *a) { return quantise(v, n, max_magnitude(v, n), a); }
 
@@ -46,18 +64,8 @@ Scale FN(norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *
   return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32 + (gain ? 14 + gain->exponent : 0));
 }
 
-static inline int32_t sat_shift15(int64_t x) {
-  x = (x + (1 << 14)) >> 15;
-  return sat32(x);
-}
-
 void FN(rotary)(const ChipShape *s, const int32_t *cos_sin, int32_t *head) {
-  int half = s->rotary_dims / 2, step = s->pairs == CHIP_PAIRS_ADJACENT ? 2 : 1, apart = s->pairs == CHIP_PAIRS_ADJACENT ? 1 : half;
-  for (int i = 0; i < half; i++) {
-    int64_t x = head[step * i], y = head[step * i + apart], c = cos_sin[2 * i], d = cos_sin[2 * i + 1];
-    head[step * i] = sat_shift15(x * c - y * d);
-    head[step * i + apart] = sat_shift15(x * d + y * c);
-  }
+  rotate_pairs(cos_sin, head, s->rotary_dims / 2, s->pairs == CHIP_PAIRS_ADJACENT);
 }
 
 /* ---- attention, page by page: an instruction set brings score_page, weigh and values_page ---- */
@@ -177,7 +185,7 @@ void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size
 #include "engine/gate_avx512.h"
 
 void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
-  const SigmoidTable table = sigmoid_words();
+  const WordTable table = word_table(sigmoid_table);
   for (int k = 0; k < n; k += 16) {
     __mmask16 used = (__mmask16)(n - k < 16 ? (1u << (n - k)) - 1 : 0xFFFF);
     __m512i x = gate_block(&table, _mm512_maskz_loadu_epi32(used, g + k), _mm512_maskz_loadu_epi32(used, u + k));

@@ -27,6 +27,7 @@ struct Engine {
   Worker *worker;                    /* (threads) */
   Packed (*layer)[MAT_PER_LAYER];    /* (layers) */
   Packed head;
+  uint8_t *tiles;                    /* of the matrices that do not own theirs */
   int widest;                        /* values of the longest vector, rounded up to whole groups */
   struct Batch *batch;               /* buffers of the forward pass, grown on demand */
   KvPool *kv;
