@@ -1,162 +1,255 @@
 /* engine/kernel_avx2: the matrix product for AVX2.
  *
- * A tile is 16 rows, two halves of 8 (one ymm of 8 int32 sums each).  First the group scales, [groups][16] bytes padded
- * to 64; then for each group of 64 columns, for each half, 16 quads of 4 columns: byte 4 r + c of a quad is row r, column
- * 4 q + c.  Matrices of at most 4 bits keep codes, two quads a vector (low and high nibbles), and look levels up by a
- * byte shuffle; wider ones keep levels as bytes.
- * |a| times sign(a) level: pairs stay within 2 * 127 * 127 < 2^15, so the 16-bit sums of vpmaddubsw are exact.
+ * A tile is 16 rows, two halves of 8 (one ymm of 8 int32 sums each), and is read in order.  For every two groups of 64 columns come
+ * 32 bytes of group scales, [2][16], then their codes, 16 quads of 4 columns each (byte 4 r + c of a quad is row r, column
+ * 4 q + c).  Quads are packed in chunks, one of the first half and one of the second in turn:
+ *   2 bits  one vector holds four quads, two bits each
+ *   3 bits  three vectors hold eight: A = q0 | q1 << 3 | low 2 of q6 << 6, B = q2 | q3 << 3 | bit 2 of q6 << 6 | bit 2 of
+ *           q7 << 7, C = q4 | q5 << 3 | low 2 of q7 << 6
+ *   4 bits  one vector holds two, a nibble each
+ *   6, 8    levels as bytes
+ * Levels come from vpshufb, whose table repeats itself for codes of fewer than 4 bits.
+ * vpmaddubsw wants one unsigned side: activations + 128, less 128 * (sum of scale * level) of the row.  With levels of at most 31 the
+ * 16-bit sums of two quads stay below 4 * 255 * 31 < 2^15; wider levels meet |a| with a's sign instead: 2 * 127 * 127 < 2^15.
  */
 #include "engine/kernels.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-enum { TILE = 16, HALF = 8, QUADS = GROUP / 4 };
+enum { TILE = 16, HALF = 8, QUADS = GROUP / 4, TOKENS = 4, SCALES = 2 * TILE /* bytes, before two groups */, AHEAD = 1024 /* bytes to prefetch */ };
+typedef __m256i V;
 
-static size_t scales_bytes(int groups) { return ((size_t)TILE * (size_t)groups + 63) & ~(size_t)63; }
+#define INLINE static inline __attribute__((always_inline))
 
-static bool nibbles(int bits) { return bits <= 4; }
+/* Bits that a code takes in a tile. */
+INLINE int stored_bits(int bits) { return bits <= 4 ? bits : 8; }
+INLINE size_t codes_bytes(int bits) { return TILE * 8 * (size_t)stored_bits(bits); } /* of one group */
+INLINE size_t group_at(int g, int bits) { return (size_t)(g / 2 + 1) * SCALES + (size_t)g * codes_bytes(bits); }
+INLINE size_t scales_at(int g, int bits) { return (size_t)(g / 2) * (SCALES + 2 * codes_bytes(bits)) + (size_t)(g % 2) * TILE; }
+INLINE int chunk_quads(int bits) { return bits == 2 ? 4 : bits == 3 ? 8 : bits == 4 ? 2 : 1; }
+INLINE int chunk_bytes(int bits) { return chunk_quads(bits) * 4 * stored_bits(bits); }
 
-static size_t group_bytes(int bits) { return nibbles(bits) ? TILE * GROUP / 2 : TILE * GROUP; }
+static size_t tile_bytes(const Matrix *m) { return group_at(m->groups - 1, m->bits) + codes_bytes(m->bits); }
 
-static size_t tile_bytes(const Matrix *m) { return scales_bytes(m->groups) + (size_t)m->groups * group_bytes(m->bits); }
+/* ---- packing ---- */
+
+/* Puts the code of quad q (0 .. 15) into its place among a half's chunks; `byte` is its lane. */
+INLINE void put_code(int bits, int q, int code, uint8_t *half, int byte) {
+  uint8_t *v = half + q / chunk_quads(bits) * 2 * chunk_bytes(bits) + byte;
+  int k = q % chunk_quads(bits);
+  if (bits == 2 || bits == 4) v[0] |= (uint8_t)(code << k * bits);
+  else if (bits != 3) v[0] = (uint8_t)code;
+  else if (k < 6) v[k / 2 * 32] |= (uint8_t)(code << (k % 2 * 3));
+  else v[(k - 6) * 64] |= (uint8_t)((code & 3) << 6), v[32] |= (uint8_t)((code >> 2) << k);
+}
+
+INLINE void put_group(int bits, const uint8_t *code, uint8_t *half, int row) {
+  for (int i = 0; i < GROUP; i++) put_code(bits, i / 4, code[i], half, row * 4 + i % 4);
+}
 
 static bool pack_tile(const Matrix *m, Packed *p, int t) {
-  uint8_t *scale = p->tiles + (size_t)t * p->tile_bytes, *group = scale + scales_bytes(m->groups);
-  for (int g = 0; g < m->groups; g++, group += group_bytes(m->bits))
-    for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
-      int row = t * TILE + r;
-      uint8_t code[GROUP];
+  uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
+  for (int r = 0; r < TILE && t * TILE + r < m->rows; r++) {
+    int row = t * TILE + r;
+    int32_t weighted = 0;
+    for (int g = 0; g < m->groups; g++) {
+      int s = matrix_group_scale(m, row, g), sum = 0;
+      uint8_t code[GROUP], *half = tile + group_at(g, m->bits) + (size_t)(r / HALF) * (size_t)chunk_bytes(m->bits);
       matrix_group_codes(m, row, g, code);
-      scale[g * TILE + r] = (uint8_t)matrix_group_scale(m, row, g);
-      for (int i = 0; i < GROUP; i++) {
-        int quad = i / 4, at = r % HALF * 4 + i % 4;
-        if (nibbles(m->bits)) group[r / HALF * (QUADS / 2 * 32) + quad / 2 * 32 + at] |= (uint8_t)(code[i] << (quad % 2 * 4));
-        else group[r / HALF * (QUADS * 32) + quad * 32 + at] = (uint8_t)m->level[code[i]];
+      for (int i = 0; i < GROUP; i++) sum += m->level[code[i]];
+      tile[scales_at(g, m->bits) + (size_t)r] = (uint8_t)s;
+      weighted += s * sum;
+      for (int i = 0; m->bits > 4 && i < GROUP; i++) code[i] = (uint8_t)m->level[code[i]];
+      switch (m->bits) {
+        case 2: put_group(2, code, half, r % HALF); break;
+        case 3: put_group(3, code, half, r % HALF); break;
+        case 4: put_group(4, code, half, r % HALF); break;
+        default: put_group(8, code, half, r % HALF); break;
       }
     }
+    p->correction[row] = m->bits > 4 ? 0 : (int32_t)((uint32_t)weighted << 7);
+  }
   return true;
 }
 
-static inline __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+/* ---- unpacking ---- */
 
-/* Levels of one half of one group as bytes, 16 quads of 32. */
-static inline void unpack_half(const Packed *p, const uint8_t *codes, __m256i table, int8_t *out) {
-  if (!nibbles(p->bits)) {
-    memcpy(out, codes, QUADS * 32);
-    return;
-  }
-  const __m256i low = _mm256_set1_epi8(15);
-  for (int j = 0; j < QUADS / 2; j++) {
-    __m256i v = load(codes + j * 32);
-    _mm256_storeu_si256((__m256i *)(out + 64 * j), _mm256_shuffle_epi8(table, _mm256_and_si256(v, low)));
-    _mm256_storeu_si256((__m256i *)(out + 64 * j + 32), _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+INLINE V load(const void *p) { return _mm256_loadu_si256((const V *)p); }
+/* Bit 7 of an index would give 0; the bits above a code that remain choose among equals. */
+INLINE V lookup(V table, V index) { return _mm256_shuffle_epi8(table, _mm256_and_si256(index, _mm256_set1_epi8(15))); }
+#define SHIFTED(v, s) _mm256_srli_epi16(v, s)
+
+/* The quads of a chunk as level bytes. */
+INLINE void unpack(int bits, const uint8_t *w, V table, V *q) {
+  V a = load(w);
+  if (bits == 2) {
+    for (int k = 0; k < 4; k++) q[k] = lookup(table, SHIFTED(a, 2 * k));
+  } else if (bits == 3) {
+    V b = load(w + 32), c = load(w + 64);
+    const V low2 = _mm256_set1_epi8(3), bit2 = _mm256_set1_epi8(4);
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 3));
+    q[2] = lookup(table, b), q[3] = lookup(table, SHIFTED(b, 3));
+    q[4] = lookup(table, c), q[5] = lookup(table, SHIFTED(c, 3));
+    q[6] = lookup(table, _mm256_or_si256(_mm256_and_si256(SHIFTED(a, 6), low2), _mm256_and_si256(SHIFTED(b, 4), bit2)));
+    q[7] = lookup(table, _mm256_or_si256(_mm256_and_si256(SHIFTED(c, 6), low2), _mm256_and_si256(SHIFTED(b, 5), bit2)));
+  } else if (bits == 4) {
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 4));
+  } else {
+    q[0] = a;
   }
 }
 
-static inline __m256i quad_products(__m256i level, const int8_t *a) {
+/* ---- products ---- */
+
+INLINE V four(const uint8_t *a) {
   int32_t word;
   memcpy(&word, a, 4);
-  __m256i x = _mm256_set1_epi32(word);
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(level, x));
+  return _mm256_set1_epi32(word);
 }
 
-/* Sum of level * a over one group for 8 rows. */
-static inline __m256i group_sum(const int8_t *level, const int8_t *a, int bits) {
-  const __m256i one = _mm256_set1_epi16(1);
-  __m256i sum = _mm256_setzero_si256();
-  if (bits <= 4) { /* four sums of at most 2 * 31 * 127 fit 16 bits */
-    for (int q = 0; q < QUADS; q += 4) {
-      __m256i s = quad_products(load(level + q * 32), a + 4 * q);
-      for (int k = 1; k < 4; k++) s = _mm256_add_epi16(s, quad_products(load(level + (q + k) * 32), a + 4 * (q + k)));
-      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, one));
-    }
-  } else {
-    for (int q = 0; q < QUADS; q++) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(quad_products(load(level + q * 32), a + 4 * q), one));
+/* sum += products of two quads with the activations (+ 128) before them. */
+INLINE V add_pair(V sum, int bits, V x0, V level0, V x1, V level1) {
+  const V one = _mm256_set1_epi16(1), flip = _mm256_set1_epi8((char)0x80);
+  if (bits <= 4) {
+    V pairs = _mm256_add_epi16(_mm256_maddubs_epi16(x0, level0), _mm256_maddubs_epi16(x1, level1));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, one));
   }
-  return sum;
+  V a0 = _mm256_xor_si256(x0, flip), a1 = _mm256_xor_si256(x1, flip);
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(a0), _mm256_sign_epi8(level0, a0)), one));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(a1), _mm256_sign_epi8(level1, a1)), one));
 }
 
-/* The same straight from packed codes: one token meets each weight once, so that unpacking to memory would not pay. */
-static inline __m256i group_sum_packed(const uint8_t *codes, const int8_t *a, __m256i table) {
-  const __m256i one = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
-  __m256i sum = _mm256_setzero_si256();
-  for (int j = 0; j < QUADS / 2; j += 2) {
-    __m256i s = _mm256_setzero_si256();
-    for (int k = j; k < j + 2; k++) {
-      __m256i v = load(codes + k * 32);
-      s = _mm256_add_epi16(s, quad_products(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)), a + 8 * k));
-      s = _mm256_add_epi16(s, quad_products(_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)), a + 8 * k + 4));
-    }
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(s, one));
-  }
-  return sum;
-}
+INLINE V scaled(V sum, const uint8_t *scale) { return _mm256_mullo_epi32(sum, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)scale))); }
 
 typedef struct {
   const Packed *p;
-  const uint8_t *scale, *codes; /* of the tile; codes of the half in its first group */
-  int half, first, rows;        /* rows [first, first + rows) */
-  const int8_t *a;
+  int row, to;
+  const uint8_t *a; /* activations + 128, (tokens, stride) */
   size_t a_stride;
   const Scale *x;
   int frac;
   int32_t *y;
   size_t y_stride;
-} Half;
+} Job;
 
-static inline void add_group(const Half *h, int g, __m256i sum, __m256i *acc) {
-  __m256i s = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(h->scale + g * TILE + h->half * HALF)));
-  *acc = _mm256_add_epi32(*acc, _mm256_mullo_epi32(sum, s));
-}
-
-static void finish_half(const Half *h, int token, __m256i acc) {
-  int32_t sums[HALF];
-  _mm256_storeu_si256((__m256i *)sums, acc);
-  finish_row_avx2(sums, h->p->row_scale + h->first, h->rows, h->p->exponent, h->x[token], h->frac, h->y + (size_t)token * h->y_stride + h->first);
-}
-
-static void half_one(const Half *h, __m256i table) {
-  size_t step = group_bytes(h->p->bits);
-  __m256i acc = _mm256_setzero_si256();
-  for (int g = 0; g < h->p->groups; g++) {
-    const uint8_t *codes = h->codes + (size_t)g * step;
-    const int8_t *a = h->a + g * GROUP;
-    _mm_prefetch((const char *)codes + 4 * step, _MM_HINT_T0);
-    __m256i sum = nibbles(h->p->bits) ? group_sum_packed(codes, a, table) : group_sum((const int8_t *)codes, a, h->p->bits);
-    add_group(h, g, sum, &acc);
-  }
-  finish_half(h, 0, acc);
-}
-
-static void half_many(const Half *h, __m256i table, int n, int8_t *level) {
-  size_t step = group_bytes(h->p->bits);
-  for (int g = 0; g < h->p->groups; g++) unpack_half(h->p, h->codes + (size_t)g * step, table, level + g * QUADS * 32);
-  for (int t = 0; t < n; t++) {
-    __m256i acc = _mm256_setzero_si256();
-    for (int g = 0; g < h->p->groups; g++)
-      add_group(h, g, group_sum(level + g * QUADS * 32, h->a + (size_t)t * h->a_stride + g * GROUP, h->p->bits), &acc);
-    finish_half(h, t, acc);
+static void store_tile(const Job *j, int token, const V acc[2]) {
+  for (int h = 0; h < 2; h++) {
+    int first = j->row + h * HALF, rows = j->to - first < HALF ? j->to - first : HALF;
+    if (rows <= 0) return;
+    int32_t sums[HALF];
+    _mm256_storeu_si256((V *)sums, _mm256_sub_epi32(acc[h], load(j->p->correction + first)));
+    finish_row_avx2(sums, j->p->row_scale + first, rows, j->p->exponent, j->x[token], j->frac, j->y + (size_t)token * j->y_stride + first);
   }
 }
 
-static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
-                   int32_t *y, size_t y_stride, int8_t *scratch) {
-  __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p->level));
-  for (int row = from; row < to; row += TILE) {
-    const uint8_t *scale = p->tiles + (size_t)(row / TILE) * p->tile_bytes, *codes = scale + scales_bytes(p->groups);
-    for (int half = 0; half < TILE / HALF; half++) {
-      int first = row + half * HALF, rows = to - first < HALF ? to - first : HALF;
-      if (rows <= 0) break;
-      Half h = {p, scale, codes + (size_t)half * group_bytes(p->bits) / 2, half, first, rows, a, a_stride, x, frac, y, y_stride};
-      if (n == 1) half_one(&h, table);
-      else half_many(&h, table, n, scratch);
+/* One token: codes go from memory to registers to sums. */
+INLINE void tile_one(const Job *j, int bits, V table) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits) < 2 ? 2 : chunk_quads(bits), chunks = quads / chunk_quads(bits);
+  V acc[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (int g = 0; g < j->p->groups; g++) {
+    const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
+    V sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 8
+    for (int q = 0; q < QUADS; q += quads) {
+      V level[2][8];
+      for (int c = 0; c < chunks; c++)
+        for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
+          for (int k = 0; k < chunk_bytes(bits); k += 64) _mm_prefetch((const char *)w + k + AHEAD, _MM_HINT_T2);
+          unpack(bits, w, table, level[h] + c * chunk_quads(bits));
+        }
+#pragma GCC unroll 4
+      for (int k = 0; k < quads; k += 2)
+        for (int h = 0; h < 2; h++) sum[h] = add_pair(sum[h], bits, four(a + 4 * (q + k)), level[h][k], four(a + 4 * (q + k) + 4), level[h][k + 1]);
+    }
+    for (int h = 0; h < 2; h++) acc[h] = _mm256_add_epi32(acc[h], scaled(sum[h], scale + h * HALF));
+  }
+  store_tile(j, 0, acc);
+}
+
+/* The levels of one tile as bytes: [groups][16 quads][2 halves][32]. */
+INLINE void unpack_tile(const Job *j, int bits, V table, int8_t *out) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits);
+  for (int g = 0; g < j->p->groups; g++)
+    for (int h = 0; h < 2; h++) {
+      const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
+      for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
+        V q[8];
+        unpack(bits, w, table, q);
+        for (int k = 0; k < quads; k++) _mm256_storeu_si256((V *)(out + ((g * QUADS + c + k) * 2 + h) * 32), q[k]);
+      }
+    }
+}
+
+/* `count` tokens (a constant where it is called) against an unpacked tile. */
+INLINE void tile_many(const Job *j, int bits, int token, const int count, const int8_t *level) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const uint8_t *a = j->a + (size_t)token * j->a_stride;
+  V acc[TOKENS][2];
+  for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm256_setzero_si256();
+  for (int g = 0; g < j->p->groups; g++) {
+    const uint8_t *scale = tile + scales_at(g, j->p->bits);
+    V sum[TOKENS][2];
+    for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+    for (int k = 0; k < QUADS; k += 2, level += 128) {
+#pragma GCC unroll 4
+      for (int t = 0; t < count; t++) {
+        const uint8_t *at = a + (size_t)t * j->a_stride + g * GROUP + 4 * k;
+        V x0 = four(at), x1 = four(at + 4);
+        for (int h = 0; h < 2; h++) sum[t][h] = add_pair(sum[t][h], bits, x0, load(level + 32 * h), x1, load(level + 64 + 32 * h));
+      }
+    }
+    for (int t = 0; t < count; t++)
+      for (int h = 0; h < 2; h++) acc[t][h] = _mm256_add_epi32(acc[t][h], scaled(sum[t][h], scale + h * HALF));
+  }
+  for (int t = 0; t < count; t++) store_tile(j, token + t, acc[t]);
+}
+
+/* As few passes over the levels as can be, of about equal size. */
+INLINE void all_tokens(const Job *j, int bits, int n, const int8_t *level) {
+  int passes = (n + TOKENS - 1) / TOKENS;
+  for (int i = 0; i < passes; i++) {
+    Span s = span_of(n, 1, i, passes);
+    switch (s.to - s.from) {
+      case 4: tile_many(j, bits, s.from, 4, level); break;
+      case 3: tile_many(j, bits, s.from, 3, level); break;
+      case 2: tile_many(j, bits, s.from, 2, level); break;
+      default: tile_many(j, bits, s.from, 1, level); break;
     }
   }
 }
 
+/* Levels of up to 31, and wider ones. */
+static void all_narrow(const Job *j, int n, const int8_t *level) { all_tokens(j, 4, n, level); }
+static void all_wide(const Job *j, int n, const int8_t *level) { all_tokens(j, 8, n, level); }
+
+#define FOR_BITS(bits) \
+  case bits:           \
+    if (n == 1) tile_one(&j, bits, table); \
+    else unpack_tile(&j, bits, table, scratch); \
+    break;
+
+static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
+                   int32_t *y, size_t y_stride, int8_t *scratch) {
+  V table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p->level));
+  Job j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  for (int row = from; row < to; row += TILE) {
+    j.row = row;
+    switch (p->bits) {
+      FOR_BITS(2)
+      FOR_BITS(3)
+      FOR_BITS(4)
+      FOR_BITS(6)
+      FOR_BITS(8)
+    }
+    if (n > 1) (p->bits <= 4 ? all_narrow : all_wide)(&j, n, scratch);
+  }
+}
+
 const Kernels kernels_avx2 = {
-    .tile = TILE, .needs_correction = false, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
+    .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
     .quant8 = quant8_avx2, .norm8 = norm8_avx2, .rotary = rotary_avx2, .scores = scores_avx2, .values = values_avx2,
     .gate = gate_avx2, .butterfly_quant8 = butterfly_quant8_avx2, .add = add_avx2,
 };

@@ -193,8 +193,9 @@ void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32
   }
 }
 #else
-void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
-  for (int k = 0; k < n; k++) {
+/* Elements [k, n). */
+static void gate_rest(const int32_t *restrict g, const int32_t *restrict u, int k, int n, int32_t *restrict act) {
+  for (; k < n; k++) {
     uint32_t x = g[k] < 0 ? 0u - (uint32_t)g[k] : (uint32_t)g[k], most = (16u << FRAC) - 1;
     x = x > most ? most : x;
     uint32_t i = x >> (FRAC - 2), t = x & ((1u << (FRAC - 2)) - 1);
@@ -203,6 +204,19 @@ void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32
     int32_t silu = sat_shift15((int64_t)g[k] * sigma);
     act[k] = sat32(((int64_t)silu * u[k] + (1 << (FRAC - 1))) >> FRAC);
   }
+}
+
+#ifdef __AVX2__
+#include "engine/gate_avx2.h"
+#endif
+
+void FN(gate)(const int32_t *restrict g, const int32_t *restrict u, int n, int32_t *restrict act) {
+  int k = 0;
+#ifdef __AVX2__
+  for (; k + 8 <= n; k += 8)
+    _mm256_storeu_si256((__m256i *)(act + k), gate_block(_mm256_loadu_si256((const __m256i *)(g + k)), _mm256_loadu_si256((const __m256i *)(u + k))));
+#endif
+  gate_rest(g, u, k, n, act);
 }
 #endif
 
