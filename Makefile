@@ -1,5 +1,6 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
+#        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
 # Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
 
 CC ?= gcc
@@ -97,6 +98,11 @@ check:
 	@tools/need.sh check
 	@$(PYTHON) test/run.py
 
+bench:
+	@tools/need.sh peer
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/peer/bin/python tools/bench.py
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/burin $(DESTDIR)$(PREFIX)/bin/burin
@@ -105,5 +111,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all test-programs demo check install clean
+.PHONY: all test-programs demo check bench install clean
 .DELETE_ON_ERROR:

@@ -3,19 +3,19 @@
  */
 #include "engine/words_avx512.h"
 
-static inline __m512i clamp_to_32(__m512i v) {
-  return _mm512_max_epi64(_mm512_min_epi64(v, _mm512_set1_epi64(INT32_MAX)), _mm512_set1_epi64(-INT32_MAX));
+/* score_of 8 dot products in doubles, which are exact here: a product has at most 24 + 18 bits, and where it has a fraction, so has
+ * the sum with 1/2; larger ones end at the clamp. */
+static inline __m256i finish_scores(__m256i dot, __m256i u, __m256i e, __m512d q) {
+  const __m512d half = _mm512_set1_pd(0.5), most = _mm512_set1_pd(INT32_MAX), least = _mm512_set1_pd(-INT32_MAX);
+  __m512d factor = _mm512_mul_pd(_mm512_scalef_pd(_mm512_cvtepi32_pd(u), _mm512_cvtepi32_pd(e)), q);
+  __m512d v = _mm512_fmadd_pd(_mm512_cvtepi32_pd(dot), factor, half);
+  v = _mm512_max_pd(_mm512_min_pd(v, most), least);
+  return _mm512_cvt_roundpd_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
 
-/* score_of 8 dot products, lane by lane in 64 bits. */
-static inline __m256i finish_scores(__m256i dot, __m256i factor, __m256i shift) {
-  const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi64(1);
-  __m512i s = _mm512_cvtepi32_epi64(shift), right = _mm512_max_epi64(s, zero);
-  __m512i left = _mm512_min_epi64(_mm512_max_epi64(_mm512_sub_epi64(zero, s), zero), _mm512_set1_epi64(31));
-  __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(one, right), 1);
-  __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(dot), _mm512_cvtepi32_epi64(factor));
-  __m512i v = clamp_to_32(_mm512_srav_epi64(_mm512_add_epi64(product, half), right));
-  return _mm512_cvtepi64_epi32(clamp_to_32(_mm512_sllv_epi64(v, left)));
+/* What a unit of q . k is worth for a key's step of 1 * 2^-16. */
+static __m512d score_unit(Step q) {
+  return _mm512_scalef_pd(_mm512_set1_pd(q.u), _mm512_set1_pd(q.e - 16 - (2 * FRAC - FRAC_LOGIT)));
 }
 
 static inline __m512i four_bytes(const void *p) {
@@ -25,7 +25,7 @@ static inline __m512i four_bytes(const void *p) {
 }
 
 /* Scores of 16 keys.  Keys as k + 128 (unsigned) against q (signed): the surplus 128 * sum of q is the same for all keys. */
-static inline __m512i score_block(const int8_t *k, const uint16_t *k_step, const int8_t *q, size_t quads, Step q_step, int32_t surplus) {
+static inline __m512i score_block(const int8_t *k, const uint16_t *k_step, const int8_t *q, size_t quads, __m512d unit, int32_t surplus) {
   const __m512i flip = _mm512_set1_epi8((char)0x80);
   __m512i a = _mm512_set1_epi32(-surplus), b = _mm512_setzero_si512();
   size_t i = 0;
@@ -35,20 +35,20 @@ static inline __m512i score_block(const int8_t *k, const uint16_t *k_step, const
   }
   if (i < quads) a = _mm512_dpbusd_epi32(a, _mm512_xor_si512(_mm512_loadu_si512(k + 64 * i), flip), four_bytes(q + 4 * i));
   __m512i dot = _mm512_add_epi32(a, b), step = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)k_step)); /* step_unpack */
-  __m512i factor = _mm512_mullo_epi32(_mm512_and_si512(step, _mm512_set1_epi32(511)), _mm512_set1_epi32(q_step.u));
-  __m512i shift = _mm512_sub_epi32(_mm512_set1_epi32(2 * FRAC - FRAC_LOGIT - q_step.e + 16), _mm512_srli_epi32(step, 9));
-  __m256i low = finish_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(factor), _mm512_castsi512_si256(shift));
-  __m256i high = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(factor, 1), _mm512_extracti64x4_epi64(shift, 1));
+  __m512i u = _mm512_and_si512(step, _mm512_set1_epi32(511)), e = _mm512_srli_epi32(step, 9);
+  __m256i low = finish_scores(_mm512_castsi512_si256(dot), _mm512_castsi512_si256(u), _mm512_castsi512_si256(e), unit);
+  __m256i high = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_extracti64x4_epi64(u, 1), _mm512_extracti64x4_epi64(e, 1), unit);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 static int32_t score_page(KvCell c, const int8_t *q, Step q_step, size_t quads, int n, int32_t *z) {
   __m512i top = _mm512_set1_epi32(-INT32_MAX);
+  const __m512d unit = score_unit(q_step);
   int32_t surplus = 0;
   for (size_t i = 0; i < 4 * quads; i++) surplus += 128 * q[i];
   for (int at = 0; at < n; at += KV_BLOCK) {
     __mmask16 used = (__mmask16)(n - at < KV_BLOCK ? (1u << (n - at)) - 1 : 0xFFFF);
-    __m512i s = score_block(c.k + (size_t)at * quads * 4, c.k_step + at, q, quads, q_step, surplus);
+    __m512i s = score_block(c.k + (size_t)at * quads * 4, c.k_step + at, q, quads, unit, surplus);
     top = _mm512_mask_max_epi32(top, used, top, s);
     _mm512_storeu_si512(z + at, s);
   }
