@@ -84,9 +84,9 @@ static bool workers_new(Engine *e, Err *err) {
   int q = s->heads * s->head_dim, widest = s->dim > q ? s->dim : q;
   if (s->ffn > widest) widest = s->ffn;
   e->widest = round_up(widest, GROUP);
-  int threads = pool_threads(e->pool);
-  e->worker = mem_alloc((size_t)threads, sizeof *e->worker, err);
-  for (int t = 0; e->worker && t < threads; t++) {
+  e->workers = pool_threads(e->pool);
+  e->worker = mem_alloc((size_t)e->workers, sizeof *e->worker, err);
+  for (int t = 0; e->worker && t < e->workers; t++) {
     Worker *w = &e->worker[t];
     w->a = mem_alloc((size_t)e->widest, 1, err);
     w->vector = mem_alloc((size_t)e->widest, 4, err);
@@ -156,9 +156,43 @@ static bool install_all(Engine *e, Err *err) {
   return ok;
 }
 
+/* ---- how many threads: the smallest models are fastest on one ---- */
+
+static const uint64_t SMALL_BYTES = 16 << 20; /* of weights a token; above, one thread does not win */
+enum { TRIAL_STEPS = 16, TRIAL_ROUNDS = 3 };
+
+/* Seconds of a few decode steps, best of some rounds; 0 with an error. */
+static double trial(Engine *e, Err *err) {
+  int context = e->chip->shape.context < TRIAL_STEPS ? e->chip->shape.context : TRIAL_STEPS, token = 0;
+  Session *s = session_new(e, context, err);
+  double best = 0;
+  for (int r = 0; s && !err->set && r < TRIAL_ROUNDS; r++) {
+    session_truncate(s, 0);
+    double start = now_seconds();
+    for (int i = 0; i < context && session_extend(s, &token, 1, 0, NULL, err); i++) continue;
+    double seconds = now_seconds() - start;
+    if (r == 0 || seconds < best) best = seconds;
+  }
+  session_free(s);
+  return err->set ? 0 : best;
+}
+
+/* Nobody has said how many: measures. */
+static bool choose_threads(Engine *e, Err *err) {
+  if (pool_threads(e->pool) == 1 || engine_bytes_per_token(e) > SMALL_BYTES) return true;
+  double many = trial(e, err);
+  Pool *one = err->set ? NULL : pool_new(1, err), *all = e->pool;
+  if (!one) return false;
+  e->pool = one;
+  bool faster = trial(e, err) < many;
+  if (!faster) e->pool = all;
+  pool_free(faster ? all : one);
+  return !err->set;
+}
+
 Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err) {
   Engine *e = engine_new_empty(chip, options, err);
-  if (e && verify(e, err) && install_all(e, err)) return e;
+  if (e && verify(e, err) && install_all(e, err) && (options->threads > 0 || choose_threads(e, err))) return e;
   engine_free(e);
   return NULL;
 }
@@ -168,7 +202,7 @@ void engine_free(Engine *e) {
   for (int l = 0; e->layer && l < e->chip->shape.layers; l++)
     for (int k = 0; k < MAT_PER_LAYER; k++) packed_free(&e->layer[l][k]);
   packed_free(&e->head);
-  for (int t = 0; e->worker && t < pool_threads(e->pool); t++) {
+  for (int t = 0; e->worker && t < e->workers; t++) {
     Worker *w = &e->worker[t];
     mem_free(w->a);
     mem_free(w->vector);

@@ -24,7 +24,8 @@ struct Engine {
   const Kernels *kernels;
   Isa isa;
   Pool *pool;
-  Worker *worker;                    /* (threads) */
+  Worker *worker;                    /* (workers) */
+  int workers;                       /* at least as many as threads */
   Packed (*layer)[MAT_PER_LAYER];    /* (layers) */
   Packed head;
   uint8_t *tiles;                    /* of the matrices that do not own theirs */
