@@ -26,15 +26,16 @@ typedef struct {
 struct Pool {
   int threads, made;
   atomic_bool quit;
-  /* of the job and its phase: written while no piece exists, read by owners of pieces */
-  const PoolJob *job;
-  void *arg;
-  int phase, pieces;
-  uint64_t tag;
+  pthread_t id[POOL_THREADS];
+  /* What a waiting thread reads first stands on one cache line. */
   _Alignas(128) _Atomic uint32_t stage; /* changes with every phase; bit 0: pieces may be had */
   _Atomic int sleepers;
-  _Alignas(128) _Atomic int left;       /* pieces that are not done */
-  pthread_t id[POOL_THREADS];
+  /* of the job and its phase: written while no piece exists, read by owners of pieces */
+  int phase, pieces;
+  const PoolJob *job;
+  void *arg;
+  uint64_t tag;
+  _Alignas(128) _Atomic int left;       /* pieces that are not known to be done */
   Claim claim[POOL_THREADS];
 };
 
@@ -90,19 +91,15 @@ static int take(Pool *p, int of) {
   return -1;
 }
 
+/* Does what pieces there are; false where there were none.  Says so once for all of them: `left` is every thread's. */
 static bool work(Pool *p, int thread) {
-  bool any = false;
+  int done = 0;
   for (int i = 0; i < p->threads; i++) {
-    int of = thread + i < p->threads ? thread + i : thread + i - p->threads, piece;
-    while ((piece = take(p, of)) >= 0) {
-      any = true;
-      p->job->run(p->arg, p->phase, piece, p->pieces, thread);
-      if (atomic_fetch_sub_explicit(&p->left, 1, memory_order_acq_rel) != 1) continue;
-      advance(p);
-      return true; /* to its own part of the next phase */
-    }
+    int of = thread + i < p->threads ? thread + i : thread + i - p->threads;
+    for (int piece; (piece = take(p, of)) >= 0; done++) p->job->run(p->arg, p->phase, piece, p->pieces, thread);
   }
-  return any;
+  if (done > 0 && atomic_fetch_sub_explicit(&p->left, done, memory_order_acq_rel) == done) advance(p);
+  return done > 0;
 }
 
 /* ---- threads ---- */
