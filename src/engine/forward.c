@@ -412,39 +412,43 @@ struct Phase {
   int (*units)(const Pass *p); /* that can be shared out */
   void (*run)(const Pass *p, Piece c);
   bool input;                  /* makes the input of a matrix: left out where every thread makes it for itself */
+  int least;                   /* units that are worth a piece of their own */
 };
 
-static const Phase begin = {"embedding", units_rows, phase_embed, false}, resume = {"angles", units_rows, phase_resume, false};
+static const Phase begin = {"embedding", units_rows, phase_embed, false, 1}, resume = {"angles", units_rows, phase_resume, false, 1};
 /* In this order for every layer. */
 static const Phase in_layer[] = {
-    {"norm before q k v", units_rows, phase_attn_norm, true},
-    {"q k v", units_qkv, phase_qkv, false},
-    {"rotary", units_rotate, phase_rotate, false},
-    {"attention", units_attention, phase_attention, false},
-    {"scores", units_ranges, phase_scores, false}, /* these three in place of attention, where it is done in ranges */
-    {"values", units_ranges, phase_values, false},
-    {"sums of ranges", units_sums, phase_sums, false},
-    {"input of o", units_rows, phase_o_input, true},
-    {"o", units_dim, phase_o, false},
-    {"norm before gate up", units_rows, phase_ffn_norm, true},
-    {"gate up", units_ffn, phase_gate_up, false},
-    {"input of down", units_rows, phase_down_input, true},
-    {"down", units_dim, phase_down, false},
+    {"norm before q k v", units_rows, phase_attn_norm, true, 1},
+    {"q k v", units_qkv, phase_qkv, false, 4},
+    {"rotary", units_rotate, phase_rotate, false, 1},
+    {"attention", units_attention, phase_attention, false, 1},
+    {"scores", units_ranges, phase_scores, false, 1}, /* these three in place of attention, where it is done in ranges */
+    {"values", units_ranges, phase_values, false, 1},
+    {"sums of ranges", units_sums, phase_sums, false, 1},
+    {"input of o", units_rows, phase_o_input, true, 1},
+    {"o", units_dim, phase_o, false, 4},
+    {"norm before gate up", units_rows, phase_ffn_norm, true, 1},
+    {"gate up", units_ffn, phase_gate_up, false, 4},
+    {"input of down", units_rows, phase_down_input, true, 1},
+    {"down", units_dim, phase_down, false, 4},
 };
 enum { PHASES = sizeof in_layer / sizeof *in_layer, AFTER = 2 };
-static const Phase after[AFTER] = {{"norm before head", units_heads, phase_head_input, true}, {"head", units_head, phase_head, false}};
+static const Phase after[AFTER] = {{"norm before head", units_heads, phase_head_input, true, 1}, {"head", units_head, phase_head, false, 4}};
 
 _Static_assert(ENGINE_PHASES == 1 + PHASES + AFTER, "engine_phase_times names every phase");
 
 /* ---- the pass as a job of the pool ---- */
 
-/* More pieces than threads: one that falls behind gives the rest of its own away. */
-enum { PIECES_A_THREAD = 8 };
+/* Pieces of a thread: one that falls behind gives the rest of its own away.  Many small ones cost more than they save. */
+enum { PIECES_MOST = 8, PIECES_LEAST = 2 };
 
-static int cut(const Pass *p, int units) {
-  int threads = pool_threads(p->e->pool), most = threads == 1 ? 1 : threads * PIECES_A_THREAD;
-  most = most < POOL_PIECES ? most : POOL_PIECES;
-  return units < most ? units : most;
+static int cut(const Pass *p, const Phase *f) {
+  int threads = pool_threads(p->e->pool), units = f->units(p), most = threads * PIECES_MOST, pieces = units / f->least;
+  if (threads == 1) return units > 0;
+  if (pieces > most) pieces = most;
+  if (pieces < threads * PIECES_LEAST) pieces = threads * PIECES_LEAST;
+  if (pieces > POOL_PIECES) pieces = POOL_PIECES;
+  return pieces < units ? pieces : units;
 }
 
 static int place_of(const Phase *f) {
@@ -465,7 +469,7 @@ static int enter_phase(Pass *p, const Phase *f, int layer) {
   p->phase = f;
   p->layer = layer;
   p->number = ++p->e->phases;
-  return f->input && !p->shared ? 0 : cut(p, f->units(p));
+  return f->input && !p->shared ? 0 : cut(p, f);
 }
 
 /* Phases of the job: begin, those of the layers from..to-1, the two behind them. */
@@ -643,12 +647,12 @@ static void phase_flip(const Pass *p, Piece c) {
   for (size_t i = width * (size_t)r.from; i < width * (size_t)r.to; i++) p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
 }
 
-static const Phase flip = {"flip", units_rows, phase_flip, false};
+static const Phase flip = {"flip", units_rows, phase_flip, false, 1};
 
 static int alone_pieces(void *arg, int i) {
   Pass *p = arg;
   (void)i;
-  return cut(p, p->phase->units(p));
+  return cut(p, p->phase);
 }
 
 static void run_alone(Pass *p, const Phase *phase) {
