@@ -174,7 +174,7 @@ def plot(rows, path):
     ax.barh(list(y), [r["ratio"] for r in rows], color="#3465a4", height=0.65)
     ax.axvline(1, color="#888", linewidth=1)
     for at, r in zip(y, rows):
-        ax.text(r["ratio"], at, f" {r['ratio']:.1f}", va="center")
+        ax.text(max(r["ratio"], r["asked"] or 0), at, f" {r['ratio']:.1f}", va="center")
         if r["asked"]:
             ax.plot([r["asked"]] * 2, [at - 0.4, at + 0.4], color="#cc0000", linewidth=1.5)
     ax.set_yticks(list(y), [f"{r['shape']} {r['bits']} bits, {r['work']} {r['size']}" for r in rows])
