@@ -36,7 +36,7 @@ bool str_starts(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
 
 /* ---- memory -----------------------------------------------------------------------------------------------------
- * All of the program's memory comes from here: zeroed, aligned to 64 bytes, large blocks on huge pages.
+ * All of the program's memory comes from here: zeroed, aligned to 128 bytes, large blocks on huge pages.
  * NULL with an error when there is none (or count * size overflows).
  */
 void *mem_alloc(size_t count, size_t size, Err *err);

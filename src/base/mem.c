@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 128 };
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 
 static atomic_long fault_left;
@@ -58,7 +58,7 @@ void mem_free(void *p) {
 struct ArenaBlock {
   ArenaBlock *before;
   size_t used, size;
-  size_t pad[5];
+  size_t pad[13]; /* data is aligned as blocks are */
   char data[];
 };
 

@@ -22,7 +22,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { TILE = 32, HALF = 16, QUADS = GROUP / 4, TOKENS = 6, AHEAD = 1024 /* bytes to prefetch */ };
+enum { TILE = 32, HALF = 16, QUADS = GROUP / 4, TOKENS = 6, FEW = 4, FUSED = 8, AHEAD = 1024 /* bytes to prefetch */ };
 typedef __m512i V;
 
 enum { SCALES = 2 * TILE }; /* bytes of the scales of two groups, before their codes */
@@ -130,15 +130,17 @@ static inline void store_tile(const Job *j, int token, V acc[2]) {
   }
 }
 
-/* One token: codes go from memory to registers to sums. */
-static inline __attribute__((always_inline)) void tile_one(const Job *j, int bits, V table) {
-  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
-  const int quads = chunk_quads(bits);
-  V acc[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+/* `count` tokens (a constant where it is called, at most FEW): codes go from memory to registers to sums. */
+static inline __attribute__((always_inline)) void tile_few(const Job *j, int bits, int token, const int count, V table) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes, *first = j->a + (size_t)token * j->a_stride;
+  const int quads = chunk_quads(bits), chains = count == 1 ? 2 : 1; /* sums that take turns, so that none waits for the last */
+  V acc[FEW][2];
+  for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
   for (int g = 0; g < j->p->groups; g++) {
-    const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
-    V sum[2][2];
-    for (int i = 0; i < 4; i++) sum[i / 2][i % 2] = _mm512_setzero_si512();
+    const uint8_t *a = first + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
+    V sum[FEW][2][2];
+    for (int t = 0; t < count; t++)
+      for (int i = 0; i < 4; i++) sum[t][i / 2][i % 2] = _mm512_setzero_si512();
 #pragma GCC unroll 16
     for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
       V low[8], high[8];
@@ -146,16 +148,36 @@ static inline __attribute__((always_inline)) void tile_one(const Job *j, int bit
       unpack(bits, w, table, low);
       unpack(bits, w + chunk_bytes(bits), table, high);
 #pragma GCC unroll 8
-      for (int k = 0; k < quads; k++) {
-        V x = four(a + 4 * (q + k));
-        DOT(sum[0][(q + k) % 2], x, low[k]);
-        DOT(sum[1][(q + k) % 2], x, high[k]);
-      }
+      for (int k = 0; k < quads; k++)
+#pragma GCC unroll 4
+        for (int t = 0; t < count; t++) {
+          V x = four(a + (size_t)t * j->a_stride + 4 * (q + k));
+          DOT(sum[t][0][(q + k) % chains], x, low[k]);
+          DOT(sum[t][1][(q + k) % chains], x, high[k]);
+        }
     }
-    for (int h = 0; h < 2; h++)
-      acc[h] = _mm512_add_epi32(acc[h], _mm512_mullo_epi32(_mm512_add_epi32(sum[h][0], sum[h][1]), scales_of(scale + h * HALF)));
+    V s[2] = {scales_of(scale), scales_of(scale + HALF)};
+    for (int t = 0; t < count; t++)
+      for (int h = 0; h < 2; h++) {
+        V all = chains == 2 ? _mm512_add_epi32(sum[t][h][0], sum[t][h][1]) : sum[t][h][0];
+        acc[t][h] = _mm512_add_epi32(acc[t][h], _mm512_mullo_epi32(all, s[h]));
+      }
   }
-  store_tile(j, 0, acc);
+  for (int t = 0; t < count; t++) store_tile(j, token + t, acc[t]);
+}
+
+/* Up to FUSED tokens straight from the codes: unpacking them again costs less than writing levels down. */
+static inline __attribute__((always_inline)) void tile_fused(const Job *j, int bits, int n, V table) {
+  int passes = (n + FEW - 1) / FEW;
+  for (int i = 0; i < passes; i++) {
+    Span s = span_of(n, 1, i, passes);
+    switch (s.to - s.from) {
+      case 4: tile_few(j, bits, s.from, 4, table); break;
+      case 3: tile_few(j, bits, s.from, 3, table); break;
+      case 2: tile_few(j, bits, s.from, 2, table); break;
+      default: tile_few(j, bits, s.from, 1, table); break;
+    }
+  }
 }
 
 /* The levels of one tile as bytes: [groups][16 quads][2 halves][64]. */
@@ -220,7 +242,7 @@ static void all_tokens(const Job *j, int n, const int8_t *level) {
 
 #define FOR_BITS(bits) \
   case bits:           \
-    if (n == 1) tile_one(&j, bits, table); \
+    if (n <= FUSED) tile_fused(&j, bits, n, table); \
     else unpack_tile(&j, bits, table, scratch); \
     break;
 
@@ -237,7 +259,7 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
       FOR_BITS(6)
       FOR_BITS(8)
     }
-    if (n > 1) all_tokens(&j, n, scratch);
+    if (n > FUSED) all_tokens(&j, n, scratch);
   }
 }
 

@@ -9,14 +9,14 @@
 #define JOIN(a, b) JOIN2(a, b)
 #define FN(name) JOIN(name, ISA)
 
+#ifdef __AVX512VNNI__
+#include "engine/vectors_avx512.h"
+#else
 static inline int32_t sat_shift15(int64_t x) {
   x = (x + (1 << 14)) >> 15;
   return sat32(x);
 }
 
-#ifdef __AVX512VNNI__
-#include "engine/vectors_avx512.h"
-#else
 static uint32_t max_magnitude(const int32_t *v, int n) {
   uint32_t m = 0;
   for (int i = 0; i < n; i++) {
