@@ -180,6 +180,31 @@ static void pool_runs_every_piece_once_and_in_order(void **s) {
   assert_null(pool_new(0, &e));
 }
 
+/* Phases of a piece or two, which a thread can end before the one that set them up has told the others. */
+static int tiny_pieces(void *arg, int phase) {
+  (void)arg;
+  return 1 + phase % 2;
+}
+
+static void tiny_run(void *arg, int phase, int piece, int pieces, int thread) {
+  (void)phase, (void)piece, (void)pieces, (void)thread;
+  __atomic_add_fetch((int *)arg, 1, __ATOMIC_RELAXED);
+}
+
+static void pool_ends_every_job(void **s) {
+  (void)s;
+  static const PoolJob job = {3, tiny_pieces, tiny_run};
+  Err e = {0};
+  for (int n = 2; n <= 8; n += 3) { /* more threads than CPUs: the system stops them anywhere */
+    Pool *p = pool_new(n, &e);
+    int count = 0;
+    assert_non_null(p);
+    for (int round = 0; round < 20000; round++) pool_job(p, &job, &count);
+    assert_int_equal(count, 20000 * 4);
+    pool_free(p);
+  }
+}
+
 static void spans_cover_without_overlap(void **s) {
   (void)s;
   for (int n = 0; n < 200; n += 7)
@@ -219,6 +244,7 @@ int main(void) {
       cmocka_unit_test(first_error_wins), cmocka_unit_test(arena_gives_aligned_zeros),
       cmocka_unit_test(buffers_and_arenas_survive_failed_allocations), cmocka_unit_test(string_map_finds_what_was_put),
       cmocka_unit_test(reader_stops_at_the_end), cmocka_unit_test(writer_is_all_or_nothing), cmocka_unit_test(pool_runs_every_piece_once_and_in_order),
+      cmocka_unit_test(pool_ends_every_job),
       cmocka_unit_test(spans_cover_without_overlap), cmocka_unit_test(pcg_is_pcg), cmocka_unit_test(sha256_is_sha256),
   };
   return cmocka_run_group_tests_name("base", tests, NULL, NULL);

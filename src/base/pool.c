@@ -3,7 +3,8 @@
  * The pieces of the running phase that a thread has not begun stand in one word, its claim: [tag | next | end].  Whoever
  * moves `next` on by compare-and-swap owns that piece, and by owning it keeps the phase, and all that belongs to it, from
  * ending.  A late thread that still looks at an old phase can do no harm: its swap fails, since every phase has another tag.
- * The thread that ends the last piece of a phase sets up the next one.
+ * The thread that ends the last piece of a phase sets up the next one.  From its last claim on others may take, end and even
+ * follow up the phase: all that it does after is to count the stage up, which is harmless at any time.
  */
 #define _GNU_SOURCE /* thread affinity, syscall */
 #include "base/base.h"
@@ -28,8 +29,9 @@ struct Pool {
   atomic_bool quit;
   pthread_t id[POOL_THREADS];
   /* What a waiting thread reads first stands on one cache line. */
-  _Alignas(128) _Atomic uint32_t stage; /* changes with every phase; bit 0: pieces may be had */
+  _Alignas(128) _Atomic uint32_t stage; /* counts: what a thread has seen may have changed */
   _Atomic int sleepers;
+  atomic_bool ended;                    /* the job */
   /* of the job and its phase: written while no piece exists, read by owners of pieces */
   int phase, pieces;
   const PoolJob *job;
@@ -57,9 +59,8 @@ static void wait_for_change(Pool *p, uint32_t seen) {
   atomic_fetch_sub(&p->sleepers, 1);
 }
 
-static void next_stage(Pool *p, bool busy) {
-  uint32_t now = atomic_load_explicit(&p->stage, memory_order_relaxed);
-  atomic_store(&p->stage, (now & ~1u) + 2 + busy);
+static void next_stage(Pool *p) {
+  atomic_fetch_add(&p->stage, 1);
   if (atomic_load(&p->sleepers)) syscall(SYS_futex, &p->stage, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
@@ -68,7 +69,8 @@ static void advance(Pool *p) {
   int pieces = 0;
   while (++p->phase < p->job->phases && (pieces = p->job->pieces(p->arg, p->phase)) == 0) continue;
   if (pieces == 0) {
-    next_stage(p, false);
+    atomic_store(&p->ended, true);
+    next_stage(p);
     return;
   }
   assert(pieces > 0 && pieces <= POOL_PIECES);
@@ -79,7 +81,7 @@ static void advance(Pool *p) {
     Span s = span_of(pieces, 1, t, p->threads);
     atomic_store_explicit(&p->claim[t].word, p->tag << 24 | (uint64_t)s.from << 12 | (uint64_t)s.to, memory_order_release);
   }
-  next_stage(p, true);
+  next_stage(p);
 }
 
 /* A piece of thread `of`, or -1. */
@@ -159,7 +161,7 @@ Pool *pool_new(int threads, Err *err) {
 void pool_free(Pool *p) {
   if (!p) return;
   p->quit = true;
-  next_stage(p, false);
+  next_stage(p);
   for (int t = 1; t <= p->made; t++) pthread_join(p->id[t], NULL);
   mem_free(p);
 }
@@ -175,10 +177,11 @@ void pool_job(Pool *p, const PoolJob *job, void *arg) {
   p->job = job;
   p->arg = arg;
   p->phase = -1;
+  atomic_store(&p->ended, false);
   advance(p);
   for (;;) {
     uint32_t seen = atomic_load_explicit(&p->stage, memory_order_acquire);
-    if (!(seen & 1)) return;
+    if (atomic_load(&p->ended)) return;
     if (!work(p, 0)) wait_for_change(p, seen);
   }
 }

@@ -132,8 +132,8 @@ static bool bench(const char *path, const BenchOptions *o, Err *err) {
   return ok;
 }
 
-static int wrong_counts(const char *what) {
-  fprintf(stderr, "burin bench: %s\nusage: burin bench X.chip [options]\n", what);
+static int wrong_counts(const Usage *u, const char *what) {
+  fprintf(stderr, "burin bench: %s\nusage: %s\n", what, u->usage);
   return STATUS_USAGE;
 }
 
@@ -157,9 +157,9 @@ int cmd_bench(int argc, char **argv) {
                        sizeof option / sizeof *option, 1, 1};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
-  if (o.prefill < 0 || o.decode < 0 || o.depth < 0 || o.rounds < 1 || o.prefill + o.decode < 1) return wrong_counts("expected positive counts");
-  if (o.batch < 1 || o.batch > 4096) return wrong_counts("--batch: expected 1 to 4096");
-  if (!path == !o.synthetic) return wrong_counts("expected a chip, or --synthetic and a shape");
+  if (o.prefill < 0 || o.decode < 0 || o.depth < 0 || o.rounds < 1 || o.prefill + o.decode < 1) return wrong_counts(&usage, "expected positive counts");
+  if (o.batch < 1 || o.batch > 4096) return wrong_counts(&usage, "--batch: expected 1 to 4096");
+  if (!path == !o.synthetic) return wrong_counts(&usage, "expected a chip, or --synthetic and a shape");
   Err err = {0};
   return bench(path, &o, &err) ? STATUS_DONE : fail("bench", &err);
 }

@@ -122,18 +122,7 @@ INLINE V add_pair(V sum, int bits, V x0, V level0, V x1, V level1) {
 
 INLINE V scaled(V sum, const uint8_t *scale) { return _mm256_mullo_epi32(sum, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)scale))); }
 
-typedef struct {
-  const Packed *p;
-  int row, to;
-  const uint8_t *a; /* activations + 128, (tokens, stride) */
-  size_t a_stride;
-  const Scale *x;
-  int frac;
-  int32_t *y;
-  size_t y_stride;
-} Job;
-
-static void store_tile(const Job *j, int token, const V acc[2]) {
+static void store_tile(const MatmulJob *j, int token, const V acc[2]) {
   for (int h = 0; h < 2; h++) {
     int first = j->row + h * HALF, rows = j->to - first < HALF ? j->to - first : HALF;
     if (rows <= 0) return;
@@ -144,7 +133,7 @@ static void store_tile(const Job *j, int token, const V acc[2]) {
 }
 
 /* One token: codes go from memory to registers to sums. */
-INLINE void tile_one(const Job *j, int bits, V table) {
+INLINE void tile_one(const MatmulJob *j, int bits, V table) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int quads = chunk_quads(bits) < 2 ? 2 : chunk_quads(bits), chunks = quads / chunk_quads(bits);
   V acc[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
@@ -169,7 +158,7 @@ INLINE void tile_one(const Job *j, int bits, V table) {
 }
 
 /* The levels of one tile as bytes: [groups][16 quads][2 halves][32]. */
-INLINE void unpack_tile(const Job *j, int bits, V table, int8_t *out) {
+INLINE void unpack_tile(const MatmulJob *j, int bits, V table, int8_t *out) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int quads = chunk_quads(bits);
   for (int g = 0; g < j->p->groups; g++)
@@ -184,7 +173,7 @@ INLINE void unpack_tile(const Job *j, int bits, V table, int8_t *out) {
 }
 
 /* `count` tokens (a constant where it is called) against an unpacked tile. */
-INLINE void tile_many(const Job *j, int bits, int token, const int count, const int8_t *level) {
+INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *level) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
   V acc[TOKENS][2];
@@ -208,7 +197,7 @@ INLINE void tile_many(const Job *j, int bits, int token, const int count, const 
 }
 
 /* As few passes over the levels as can be, of about equal size. */
-INLINE void all_tokens(const Job *j, int bits, int n, const int8_t *level) {
+INLINE void all_tokens(const MatmulJob *j, int bits, int n, const int8_t *level) {
   int passes = (n + TOKENS - 1) / TOKENS;
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes);
@@ -222,8 +211,8 @@ INLINE void all_tokens(const Job *j, int bits, int n, const int8_t *level) {
 }
 
 /* Levels of up to 31, and wider ones. */
-static void all_narrow(const Job *j, int n, const int8_t *level) { all_tokens(j, 4, n, level); }
-static void all_wide(const Job *j, int n, const int8_t *level) { all_tokens(j, 8, n, level); }
+static void all_narrow(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, 4, n, level); }
+static void all_wide(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, 8, n, level); }
 
 #define FOR_BITS(bits) \
   case bits:           \
@@ -234,7 +223,7 @@ static void all_wide(const Job *j, int n, const int8_t *level) { all_tokens(j, 8
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   V table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p->level));
-  Job j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
     switch (p->bits) {

@@ -110,18 +110,7 @@ static inline void finish(V acc, const uint16_t *row_scale, int rows, int expone
   _mm512_mask_storeu_epi32(y, (__mmask16)((1u << rows) - 1), out);
 }
 
-typedef struct {
-  const Packed *p;
-  int row, to;
-  const uint8_t *a; /* activations + 128, (tokens, stride) */
-  size_t a_stride;
-  const Scale *x;
-  int frac;
-  int32_t *y;
-  size_t y_stride;
-} Job;
-
-static inline void store_tile(const Job *j, int token, V acc[2]) {
+static inline void store_tile(const MatmulJob *j, int token, V acc[2]) {
   for (int h = 0; h < 2; h++) {
     int first = j->row + h * HALF, rows = j->to - first < HALF ? j->to - first : HALF;
     if (rows <= 0) return;
@@ -131,7 +120,7 @@ static inline void store_tile(const Job *j, int token, V acc[2]) {
 }
 
 /* `count` tokens (a constant where it is called, at most FEW): codes go from memory to registers to sums. */
-static inline __attribute__((always_inline)) void tile_few(const Job *j, int bits, int token, const int count, V table) {
+static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, int bits, int token, const int count, V table) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes, *first = j->a + (size_t)token * j->a_stride;
   const int quads = chunk_quads(bits), chains = count == 1 ? 2 : 1; /* sums that take turns, so that none waits for the last */
   V acc[FEW][2];
@@ -167,7 +156,7 @@ static inline __attribute__((always_inline)) void tile_few(const Job *j, int bit
 }
 
 /* Up to FUSED tokens straight from the codes: unpacking them again costs less than writing levels down. */
-static inline __attribute__((always_inline)) void tile_fused(const Job *j, int bits, int n, V table) {
+static inline __attribute__((always_inline)) void tile_fused(const MatmulJob *j, int bits, int n, V table) {
   int passes = (n + FEW - 1) / FEW;
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes);
@@ -181,7 +170,7 @@ static inline __attribute__((always_inline)) void tile_fused(const Job *j, int b
 }
 
 /* The levels of one tile as bytes: [groups][16 quads][2 halves][64]. */
-static inline __attribute__((always_inline)) void unpack_tile(const Job *j, int bits, V table, int8_t *out) {
+static inline __attribute__((always_inline)) void unpack_tile(const MatmulJob *j, int bits, V table, int8_t *out) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int quads = chunk_quads(bits);
   for (int g = 0; g < j->p->groups; g++)
@@ -196,7 +185,7 @@ static inline __attribute__((always_inline)) void unpack_tile(const Job *j, int 
 }
 
 /* `count` tokens (a constant where it is called) against an unpacked tile. */
-static inline __attribute__((always_inline)) void tile_many(const Job *j, int token, const int count, const int8_t *level) {
+static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, int token, const int count, const int8_t *level) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
   V acc[TOKENS][2];
@@ -225,7 +214,7 @@ static inline __attribute__((always_inline)) void tile_many(const Job *j, int to
 }
 
 /* As few passes over the levels as can be, of about equal size. */
-static void all_tokens(const Job *j, int n, const int8_t *level) {
+static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
   int passes = (n + TOKENS - 1) / TOKENS;
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes);
@@ -249,7 +238,7 @@ static void all_tokens(const Job *j, int n, const int8_t *level) {
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   V table = load(p->level);
-  Job j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
     switch (p->bits) {

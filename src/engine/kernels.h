@@ -24,6 +24,18 @@ static inline void packed_levels(Packed *p, const Matrix *m) {
   for (int i = 0; i < 256; i++) p->level[i] = m->level[m->bits < 6 ? i & ((1 << m->bits) - 1) : i];
 }
 
+/* What stays the same over the tiles of one matmul; row and to: of the tile, and the end. */
+typedef struct {
+  const Packed *p;
+  int row, to;
+  const uint8_t *a; /* activations with a_flip, (tokens, stride) */
+  size_t a_stride;
+  const Scale *x;
+  int frac;
+  int32_t *y;
+  size_t y_stride;
+} MatmulJob;
+
 static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) / KV_PAGE * KV_PAGE; }
 /* One dimension of a head's output from the sums over all positions: doc/arithmetic.md 3. */
 static inline int32_t attention_finish(int64_t acc, uint64_t den, int most) {
