@@ -21,7 +21,7 @@ ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-om
 LDFLAGS += -fsanitize=address,undefined
 endif
 
-ROOMS := base model text chip engine cast cmd
+ROOMS := base model text chip engine cast rtl cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
 MACHINE := $(shell uname -m)
 
@@ -39,6 +39,9 @@ endif
 ISA_SRC := $(filter %_isa.c,$(SRC))
 OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter-out $(ISA_SRC) src/cmd/%,$(SRC))) \
        $(foreach i,$(ISAS),$(ISA_SRC:src/%_isa.c=$(BUILD)/%_$(i).o))
+# The hardware's sources travel in the program: `burin rtl` writes them out.
+HW := $(sort $(wildcard hw/*.sv hw/tb/*.sv))
+OBJ += $(BUILD)/rtl/files.o
 CMD_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter src/cmd/%,$(SRC)))
 
 all: $(BUILD)/burin
@@ -46,6 +49,12 @@ all: $(BUILD)/burin
 $(BUILD)/burin: $(CMD_OBJ) $(OBJ)
 	@echo '  LD  $@'
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/rtl/files.s: $(HW) tools/embed.sh Makefile
+	@mkdir -p $(@D)
+	@tools/embed.sh rtl_file $(HW) > $@
+$(BUILD)/rtl/files.o: $(BUILD)/rtl/files.s
+	@$(CC) -c -o $@ $<
 
 # Filters that tests put beside other implementations.
 $(BUILD)/test/%: $(BUILD)/test/%.o $(OBJ)

@@ -11,6 +11,7 @@
 #include "chip/chip.h"
 #include "engine/engine.h"
 #include "model/model.h"
+#include "rtl/rtl.h"
 #include "text/text.h"
 
 #include <jansson.h>
@@ -20,7 +21,7 @@
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 typedef int CommandFn(int argc, char **argv); /* argv[0] is the command's name */
-CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_run;
+CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_rtl, cmd_run, cmd_verify;
 
 /* ---- options: one table a command says names, types, defaults and help ---- */
 typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT } OptionType;
@@ -106,6 +107,22 @@ bool generate(const Runner *r, Session *s, const int *prompt, size_t n, int most
               WriteFn *write, void *arg, Generation *g, Err *err);
 void write_stdout(void *arg, const char *s, size_t n);
 void print_speed(const Generation *g);
+
+/* ---- the hardware ---- */
+typedef struct {
+  const char *size;
+  RtlKnobs knobs; /* 0: the size's */
+} KnobOptions;
+#define KNOB_OPTIONS(o)                                                                                                \
+  {"size", 0, OPT_TEXT, &(o).size, "NAME", "sim (default), tile or n6: the sizes that the knobs below change"},        \
+  {"lanes", 0, OPT_INT, &(o).knobs.lanes, "N", "rows swept together"},                                                 \
+  {"taps", 0, OPT_INT, &(o).knobs.taps, "N", "columns that a lane takes in a cycle"},                                  \
+  {"vec", 0, OPT_INT, &(o).knobs.vec, "N", "elements a cycle outside the lanes"},                                      \
+  {"scan", 0, OPT_INT, &(o).knobs.scan, "N", "positions that attention reads in a cycle"},                             \
+  {"heads", 0, OPT_INT, &(o).knobs.heads, "N", "key-value heads that attention works on at a time"},                   \
+  {"radix", 0, OPT_INT, &(o).knobs.radix, "N", "binary digits a cycle of root and division"},                          \
+  {"ctx", 'c', OPT_INT, &(o).knobs.context, "N", "positions of the KV cache (default: the chip's context)"}
+bool knob_options(const KnobOptions *o, const ChipShape *s, RtlDesign *d, Err *err);
 
 /* ---- eval ---- */
 typedef struct {

@@ -15,6 +15,8 @@ static const struct {
     {"info", cmd_info, "say what a model or chip file holds"},
     {"bench", cmd_bench, "measure prefill and decode speed"},
     {"eval", cmd_eval, "measure perplexity, and the distance to the source model"},
+    {"rtl", cmd_rtl, "write a chip as SystemVerilog"},
+    {"verify", cmd_verify, "simulate that hardware and compare it with the engine"},
 };
 enum { COMMANDS = sizeof command / sizeof *command };
 

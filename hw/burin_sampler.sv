@@ -1,0 +1,198 @@
+// From logits to a token: the largest (lowest index first), or a draw at a temperature with min-p (doc/arithmetic.md, sampler).
+//
+// Logits come Vec at a time and are kept.  For a draw they are read twice: for the total of the probabilities and for the word in
+// which the running sum passes the drawn number; then the word's elements are walked one by one.
+// Timing, with Words = ceil(Vocab / Vec): the last word in cycle c; done_o is high in c + 1 where inv_temperature_i is 0, else in
+// c + 25 + 2 Words + Vec.  token_o stands from the cycle behind done_o on.
+module burin_sampler #(
+    parameter int unsigned Vec = 16,
+    parameter int unsigned IndexWidth = 16,
+    parameter int unsigned Vocab = 512,
+    localparam int unsigned TokenWidth = $clog2(Vocab)
+) (
+    input  logic                  clk_i,
+    input  logic                  rst_i,
+    input  logic                  seed_i,             // takes seed_value_i
+    input  logic [          63:0] seed_value_i,
+    input  logic [          22:0] inv_temperature_i,  // round(2^12 / T); 0: greedy
+    input  logic [          16:0] min_p_i,            // Q16
+    input  logic                  valid_i,
+    input  logic [IndexWidth-1:0] word_i,
+    input  logic                  end_i,
+    input  logic [    Vec*32-1:0] z_i,
+    output logic                  done_o,
+    output logic [TokenWidth-1:0] token_o
+);
+  localparam int unsigned Words = (Vocab + Vec - 1) / Vec;
+  localparam int unsigned WordWidth = Words > 1 ? $clog2(Words) : 1;
+  localparam int unsigned LaneWidth = Vec > 1 ? $clog2(Vec) : 1;
+
+  // The largest logit.
+  logic [Vec*32-1:0] mem[0:Words-1];
+  logic [Vec*32-1:0] z_q;
+  logic valid_q, first_q, end_q;
+  logic signed [31:0] word_best, word_best_q, best_q;
+  logic [LaneWidth-1:0] word_lane, word_lane_q;
+  logic [WordWidth-1:0] word, word_q;
+  logic [TokenWidth-1:0] best_token_q;
+
+  assign word = WordWidth'(32'(word_i));
+
+  always_comb begin
+    word_best = -32'sh7fff_ffff - 32'sd1;
+    word_lane = '0;
+    for (int i = 0; i < Vec; i++) begin
+      if (32'(word_i) * Vec + i < Vocab && $signed(z_i[i*32+:32]) > word_best) begin
+        word_best = z_i[i*32+:32];
+        word_lane = LaneWidth'(i);
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      valid_q <= 1'b0;
+      end_q <= 1'b0;
+    end else begin
+      valid_q <= valid_i;
+      end_q <= valid_i && end_i;
+    end
+    first_q <= word_i == '0;
+    if (valid_i) begin
+      mem[word] <= z_i;
+      word_best_q <= word_best;
+      word_lane_q <= word_lane;
+      word_q <= word;
+    end
+    if (valid_q && (first_q || word_best_q > best_q)) begin
+      best_q <= word_best_q;
+      best_token_q <= TokenWidth'(32'(word_q) * Vec + 32'(word_lane_q));
+    end
+  end
+
+  // The walk of a draw.
+  localparam logic [2:0] Idle = 3'd0;
+  localparam logic [2:0] Total = 3'd1;
+  localparam logic [2:0] Draw = 3'd2;
+  localparam logic [2:0] Find = 3'd3;
+  localparam logic [2:0] Fetch = 3'd4;
+  localparam logic [2:0] Pick = 3'd5;
+
+  logic [2:0] state_q;
+  logic [31:0] count_q;
+  logic read, last;
+  logic [WordWidth-1:0] address;
+
+  assign read = (state_q == Total || state_q == Find) && count_q < Words || state_q == Fetch && count_q == 32'd0;
+  assign last = count_q == (state_q == Total || state_q == Find ? Words + 7 : state_q == Draw ? 32'd1 : state_q == Fetch ? 32'd5 : Vec - 1);
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) state_q <= Idle;
+    else if (state_q == Idle) state_q <= end_q && inv_temperature_i != '0 ? Total : Idle;
+    else if (last) state_q <= state_q == Pick ? Idle : state_q + 3'd1;
+    count_q <= state_q == Idle || last ? '0 : count_q + 32'd1;
+  end
+
+  // Probabilities: read (0), distance (1), its octaves (2), table (3), shifted (4), min-p (5), sum of a word (6), of all (7).
+  logic [7:1] read_q;
+  logic [38:0] coefficient_q;
+  logic [46:0] floor_q;
+  logic [Vec*30-1:0] p;
+  logic [WordWidth-1:0] address1_q, address2_q, address3_q, address4_q, address5_q, address6_q, address7_q;
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) read_q <= '0;
+    else read_q <= {read_q[6:1], read};
+    coefficient_q <= 39'(inv_temperature_i) * 39'd94548;
+    floor_q <= 47'(min_p_i) * 47'd1073741823;
+    if (read) z_q <= mem[address];
+    {address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q} <=
+        {address6_q, address5_q, address4_q, address3_q, address2_q, address1_q, address};
+  end
+
+  for (genvar i = 0; i < Vec; i++) begin : gen_lane
+    logic [32:0] distance;
+    logic [23:0] distance_q;
+    logic [62:0] scaled_q;
+    logic [34:0] octaves;
+    logic [29:0] low, high, y_q, p1_q;
+    logic [4:0] octave_q;
+    logic zero_q;
+    logic keep;
+
+    assign distance = 33'(best_q) - 33'($signed(z_q[i*32+:32]));
+    assign octaves = 35'(scaled_q >> 28);
+    assign low = burin_tables_pkg::exp2_fine({1'b0, octaves[15:10]});
+    assign high = burin_tables_pkg::exp2_fine({1'b0, octaves[15:10]} + 7'd1);
+    assign keep = 32'(address1_q) * Vec + i < Vocab;
+
+    logic [2:1] keep_q;
+    always_ff @(posedge clk_i) begin
+      keep_q <= {keep_q[1], keep};
+      if (read_q[1]) distance_q <= distance > 33'hff_ffff ? 24'hff_ffff : 24'(distance & 33'hff_ffff);
+      if (read_q[2]) scaled_q <= 63'(distance_q) * 63'(coefficient_q);
+      if (read_q[3]) begin
+        y_q <= low - 30'(((40'(low) - 40'(high)) * 40'(octaves[9:0])) >> 10);
+        octave_q <= octaves[20:16];
+        zero_q <= octaves[34:16] > 19'd30 || !keep_q[2];
+      end
+      if (read_q[4]) p1_q <= zero_q ? 30'd0 : 30'(burin_pkg::rsr(64'(y_q), 6'(octave_q)));
+      if (read_q[5]) p[i*30+:30] <= {1'b0, p1_q, 16'd0} < floor_q ? 30'd0 : p1_q;
+    end
+  end
+
+  logic [47:0] word_sum, word_sum_q, sum_q, number_q, rest_q;
+  logic [111:0] product;
+  logic [63:0] random_q;
+  logic [WordWidth-1:0] found_q;
+  logic seen_q, fresh;
+  logic [29:0] lane_p;
+
+  always_comb begin
+    word_sum = '0;
+    for (int i = 0; i < Vec; i++) word_sum = word_sum + 48'(p[i*30+:30]);
+  end
+
+  assign fresh = address7_q == '0;
+  assign product = 112'(random_q) * 112'(sum_q);
+  assign address = state_q == Fetch ? found_q : WordWidth'(count_q);
+  assign lane_p = p[LaneWidth'(count_q)*30+:30];
+
+  // A permuted congruential generator: two outputs make one number of 64 bits, high word first.
+  logic [63:0] pcg_q;
+  logic [31:0] pcg_word;
+  logic [4:0] turn;
+  logic draw;
+
+  assign pcg_word = 32'(((pcg_q >> 18) ^ pcg_q) >> 27);
+  assign turn = 5'(pcg_q >> 59);
+  assign draw = state_q == Total && (count_q == 32'd0 || count_q == 32'd1);
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) pcg_q <= 64'd6364136223846793006;
+    else if (seed_i) pcg_q <= (seed_value_i + 64'd1) * 64'd6364136223846793005 + 64'd1;
+    else if (draw) pcg_q <= pcg_q * 64'd6364136223846793005 + 64'd1;
+    if (draw) random_q <= {random_q[31:0], (pcg_word >> turn) | (pcg_word << (5'd0 - turn))};
+    if (read_q[6]) word_sum_q <= word_sum;
+    if (read_q[7]) sum_q <= (fresh ? 48'd0 : sum_q) + word_sum_q;
+    if (state_q == Draw) begin
+      number_q <= 48'(product >> 64);
+      seen_q <= 1'b0;
+    end
+    if (state_q == Find && read_q[7] && !seen_q && (fresh ? 48'd0 : sum_q) + word_sum_q > number_q) begin
+      seen_q <= 1'b1;
+      found_q <= address7_q;
+      rest_q <= number_q - (fresh ? 48'd0 : sum_q);
+    end
+    if (state_q == Pick) begin
+      if (48'(lane_p) > rest_q && seen_q) begin
+        token_o <= TokenWidth'(32'(found_q) * Vec + count_q);
+        seen_q <= 1'b0;
+      end
+      rest_q <= rest_q - 48'(lane_p);
+    end
+    if (end_q) token_o <= valid_q && (first_q || word_best_q > best_q) ? TokenWidth'(32'(word_q) * Vec + 32'(word_lane_q)) : best_token_q;
+  end
+
+  assign done_o = inv_temperature_i == '0 ? end_q : state_q == Pick && last;
+endmodule

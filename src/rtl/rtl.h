@@ -1,0 +1,83 @@
+/* rtl: a Chip as SystemVerilog: parameters, ROM images and a top level that bind the modules of hw/ (doc/hardware.md).
+ *
+ * Owns the geometry of the hard-wired machine (how a model's matrices lie in the banks) and the cycles of its schedule.
+ * Refuses to decide arithmetic: every bit it writes is the chip's.
+ */
+#ifndef BURIN_RTL_H
+#define BURIN_RTL_H
+
+#include "chip/chip.h"
+
+/* Sizes of the machine's parts. */
+typedef struct {
+  int lanes;   /* rows of a block, swept together; a multiple of vec */
+  int taps;    /* columns that a lane takes in a cycle: a power of two */
+  int vec;     /* elements a cycle outside the lanes: a power of two */
+  int scan;    /* positions that attention reads in a cycle: a power of two */
+  int heads;   /* key-value heads that attention works on at a time */
+  int radix;   /* binary digits a cycle of root and division: 1, 2, 4 or 8 */
+  int context; /* positions that the KV cache holds */
+} RtlKnobs;
+
+/* The largest sim, tile or n6 knobs that the shape allows.  An error names the sizes. */
+bool rtl_knobs(const char *size, const ChipShape *s, RtlKnobs *k, Err *err);
+
+enum { RTL_WIDTHS = 5, RTL_STAGES = 5 };
+extern const int rtl_width_bits[RTL_WIDTHS]; /* 2 3 4 6 8 */
+typedef enum { STAGE_QKV, STAGE_O, STAGE_GATE_UP, STAGE_DOWN, STAGE_HEAD } RtlStage;
+
+/* How one matrix lies in the banks. */
+typedef struct {
+  int rows, cols;
+  int words;     /* of taps columns, in a block */
+  int row_words; /* of vec rows */
+  int blocks;    /* of lanes rows */
+  int scale_words; /* of group scales, in a block */
+} RtlExtent;
+
+/* A shape and knobs that fit each other. */
+typedef struct {
+  ChipShape shape;
+  RtlKnobs knobs;
+  RtlExtent mat[MAT_EMBED]; /* MAT_Q .. MAT_HEAD */
+  int share, rounds, chunk, parts; /* query heads a key-value head; rounds of attention; elements and words of a head part */
+  int dim_words, q_words, kv_words, ffn_words, vocab_words; /* vectors in words of vec */
+} RtlDesign;
+
+/* Checks that the knobs fit the shape.  An error names the knob, what it was and what is possible. */
+bool rtl_design(RtlDesign *d, const ChipShape *s, const RtlKnobs *k, Err *err);
+
+/* ---- cycles: the schedule of hw/, exact ---- */
+
+/* Cycles of one token at a position (0 for the first), from the cycle behind the one that took it to its last, both counted.
+ * A token that is answered (`head`) also goes through the head; one that is drawn (`draw`) takes the sampler's walk besides. */
+uint64_t rtl_cycles(const RtlDesign *d, int position, bool head, bool draw);
+
+/* Where they go.  sweep: cycles in which words of weights are read; the rest is the chain. */
+typedef struct {
+  uint64_t embed, qkv, attention, o, gate_up, butterfly, down; /* of one layer each, but embed */
+  uint64_t head, total;
+  uint64_t sweep_layer, sweep_head;
+} RtlPhases;
+RtlPhases rtl_phases(const RtlDesign *d, int position, bool head, bool draw);
+
+/* ---- output ---- */
+
+/* What the emitted design holds, in bits, and how deep its banks are. */
+typedef struct {
+  int code_bits; /* of the widest code */
+  uint64_t code_words[RTL_WIDTHS];
+  uint64_t scale_words, row_scale_words;
+  uint64_t rom_bits, sram_bits;
+} RtlCounts;
+RtlCounts rtl_counts(const RtlDesign *d, const Chip *c);
+
+/* Writes the design to a directory, which is made if it is not there: hw/, rom/, burin_chip.sv, burin.f, Makefile, burin.sdc,
+ * README.md.  The chip must be whole and verified (chip_verify_all). */
+bool rtl_emit(const RtlDesign *d, const Chip *c, const char *dir, Err *err);
+
+/* The row of the chip's matrix that stands in a row of the bank: q and k are laid with the two elements of a rotary pair side
+ * by side. */
+int rtl_row(const ChipShape *s, MatKind kind, int row);
+
+#endif
