@@ -30,7 +30,7 @@ bool rtl_knobs(const char *size, const ChipShape *s, RtlKnobs *k, Err *err) {
     RtlKnobs k;
   } sizes[] = {
       {"tile", {.lanes = 16, .taps = 8, .vec = 8, .scan = 2, .heads = 1, .radix = 1}},
-      {"sim", {.lanes = 64, .taps = 64, .vec = 64, .scan = 4, .heads = 1 << 10, .radix = 4}},
+      {"sim", {.lanes = 64, .taps = 16, .vec = 16, .scan = 4, .heads = 1 << 10, .radix = 4}},
       {"n6", {.lanes = 4096, .taps = 512, .vec = 512, .scan = 64, .heads = 1 << 10, .radix = 4}},
   };
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
