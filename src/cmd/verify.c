@@ -37,6 +37,7 @@ typedef struct {
   /* results */
   long tokens;                   /* compared */
   uint64_t cycles, predicted;    /* of all tokens that were worked on */
+  uint64_t compared;             /* elements of vectors */
   char first_difference[200];
 } Verify;
 
@@ -185,6 +186,36 @@ static void compare(Verify *v, const char *log) {
   if (next_number(&token, "token ", &x)) differ(v, "prompt %d: token %d is one more than the engine's, %ld%.0ld", v->answers, 0, x, 0);
 }
 
+/* The tokens that the machine works on, in order. */
+typedef struct {
+  const Verify *v;
+  int answer, at;
+} Steps;
+
+static bool next_step(void *arg, RtlStep *out) {
+  Steps *s = arg;
+  if (s->answer == s->v->answers) return false;
+  const Answer *a = &s->v->answer[s->answer];
+  int prompt = (int)a->prompt.n;
+  *out = (RtlStep){s->at < prompt ? a->prompt.id[s->at] : a->token[s->at - prompt], s->at == 0, s->at + 1 >= prompt};
+  if (++s->at == prompt + a->n - 1) {
+    s->answer++;
+    s->at = 0;
+  }
+  return true;
+}
+
+static bool compare_trace(Verify *v, Err *err) {
+  char path[4200], where[200];
+  Steps steps = {v, 0, 0};
+  snprintf(path, sizeof path, "%s/trace.txt", v->dir);
+  RtlReference *r = rtl_reference_new(&v->design, &v->r.chip, err);
+  bool ok = r && rtl_trace_check(r, &v->design, path, next_step, &steps, where, &v->compared, err);
+  rtl_reference_free(r);
+  if (ok && where[0]) snprintf(v->first_difference, sizeof v->first_difference, "%s", where);
+  return ok;
+}
+
 static void report(const Verify *v) {
   bool equal = !v->first_difference[0];
   if (v->o->json) {
@@ -198,8 +229,11 @@ static void report(const Verify *v) {
     json_decref(o);
     return;
   }
-  if (equal)
-    printf("equal: %ld tokens, %llu cycles as the schedule says\n", v->tokens, (unsigned long long)v->cycles);
+  if (equal) {
+    printf("equal: %ld tokens, %llu cycles as the schedule says", v->tokens, (unsigned long long)v->cycles);
+    if (v->o->trace) printf(", %llu elements of intermediate vectors", (unsigned long long)v->compared);
+    printf("\n");
+  }
   else
     printf("different: %s\n", v->first_difference);
 }
@@ -221,6 +255,7 @@ static bool verify(Verify *v, const char *path, Err *err) {
   Buf log = {0};
   snprintf(log_path, sizeof log_path, "%s/sim.log", v->dir);
   if (!file_read_all(log_path, (size_t)1 << 30, &log, err) || !buf_put(&log, "", 1, err)) return false;
+  if (o->trace && !compare_trace(v, err)) return false; /* first, since it says more */
   compare(v, log.s);
   report(v);
   buf_free(&log);

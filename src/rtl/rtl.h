@@ -76,6 +76,34 @@ RtlCounts rtl_counts(const RtlDesign *d, const Chip *c);
  * README.md.  The chip must be whole and verified (chip_verify_all). */
 bool rtl_emit(const RtlDesign *d, const Chip *c, const char *dir, Err *err);
 
+/* ---- every intermediate vector of a token, as the chip's scalar arithmetic gives it ---- */
+
+/* A vector that the machine makes, in the order of a token.  Scales are M and E. */
+typedef enum {
+  VEC_EMBED, VEC_ATTN_IN, VEC_ATTN_SCALE, VEC_QKV, VEC_QKV8, VEC_ATTENTION, VEC_O_IN, VEC_O_SCALE, VEC_H_O, VEC_FFN_IN, VEC_FFN_SCALE,
+  VEC_GATE, VEC_UP, VEC_ACT, VEC_BUTTERFLY, VEC_DOWN_IN, VEC_DOWN_SCALE, VEC_H_DOWN, VEC_HEAD_IN, VEC_HEAD_SCALE, VEC_LOGITS, VECTORS
+} RtlVector;
+extern const char *const rtl_vector_name[VECTORS];
+
+typedef struct RtlReference RtlReference;
+RtlReference *rtl_reference_new(const RtlDesign *d, const Chip *c, Err *err);
+void rtl_reference_free(RtlReference *r);
+/* One token more, at the next position; `head` also makes the logits.  clear: a new context. */
+void rtl_reference_clear(RtlReference *r);
+void rtl_reference_step(RtlReference *r, int token, bool head);
+/* A vector of the last token, its elements in the order of the machine (rtl_row); n 0 where it was not made. */
+const int32_t *rtl_reference_vector(const RtlReference *r, RtlVector v, int layer, int *n);
+
+/* Compares a trace of hw/tb/burin_trace.sv, line by line, with the reference.  The tokens come from `next`, which says each with its
+ * context's beginning and whether it is answered, false when there are no more.  On a difference `where` names it; an empty text
+ * says that every vector is equal. */
+typedef struct {
+  int token;
+  bool clear, head;
+} RtlStep;
+typedef bool RtlNextFn(void *arg, RtlStep *out);
+bool rtl_trace_check(RtlReference *r, const RtlDesign *d, const char *path, RtlNextFn *next, void *arg, char where[200], uint64_t *compared, Err *err);
+
 /* The row of the chip's matrix that stands in a row of the bank: q and k are laid with the two elements of a rotary pair side
  * by side. */
 int rtl_row(const ChipShape *s, MatKind kind, int row);
