@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 typedef struct {
-  const char *prompt, *file, *dir, *fst;
-  double temperature, min_p;
+  const char *shape, *prompt, *file, *dir, *fst;
+  double bits, temperature, min_p;
   uint64_t seed;
   int most;
-  bool trace, json;
+  bool ids, as_is, trace, json;
   KnobOptions knobs;
   MachineOptions machine;
 } VerifyOptions;
@@ -43,9 +43,32 @@ typedef struct {
 
 /* ---- what the engine says ---- */
 
+/* Numbers parted by spaces. */
+static bool read_ids(Str text, int vocab, Tokens *out, Err *err) {
+  for (size_t at = 0; at < text.n;) {
+    if (text.s[at] == ' ') {
+      at++;
+      continue;
+    }
+    size_t digits = 0;
+    long id = 0;
+    for (; at + digits < text.n && digits < 9 && text.s[at + digits] >= '0' && text.s[at + digits] <= '9'; digits++) id = 10 * id + text.s[at + digits] - '0';
+    if (digits == 0 || id >= vocab) return err_set(err, "prompt: expected token ids below %d parted by spaces, found '%.*s'", vocab, STR_FMT(text));
+    if (!tokens_put(out, (int)id, err)) return false;
+    at += digits;
+  }
+  return true;
+}
+
+static bool read_prompt(const Verify *v, Str prompt, Tokens *out, Err *err) {
+  if (v->o->ids) return read_ids(prompt, v->r.chip.shape.vocab, out, err);
+  if (!v->r.tokenizer) return err_set(err, "the model has no tokenizer: --ids takes a prompt of token ids");
+  return tokenizer_encode(v->r.tokenizer, prompt, false, true, out, err);
+}
+
 static bool answer_of(Verify *v, Str prompt, Answer *a, Err *err) {
   int context = v->design.knobs.context;
-  if (v->r.tokenizer ? !tokenizer_encode(v->r.tokenizer, prompt, false, true, &a->prompt, err) : !err_set(err, "the model has no tokenizer")) return false;
+  if (!read_prompt(v, prompt, &a->prompt, err)) return false;
   if (a->prompt.n == 0) return err_set(err, "the prompt is empty");
   if (a->prompt.n > (size_t)context) return err_set(err, "the prompt has %zu tokens: expected at most %d, the context", a->prompt.n, context);
   Session *s = session_new(v->r.engine, context, err);
@@ -139,7 +162,7 @@ static bool simulate(Verify *v, Err *err) {
   if (v->o->trace) snprintf(trace, sizeof trace, "TRACE=1");
   char *make[] = {"make", "-s", v->o->trace ? trace : "-s", v->o->fst ? "FST=1" : "-s", NULL};
   char *sim[] = {"./sim/Vburin_tb", "+script=script.txt", v->o->trace ? "+trace=trace.txt" : "+none", v->o->fst ? fst : "+none", NULL};
-  if (!rtl_emit(&v->design, &v->r.chip, v->dir, err) || !write_script(v, err)) return false;
+  if ((!v->o->as_is && !rtl_emit(&v->design, &v->r.chip, v->dir, err)) || !write_script(v, err)) return false;
   double start = now_seconds();
   if (!run_program(v->dir, make, "make.log", err)) return false;
   fprintf(stderr, "built the simulation in %.1f s\n", now_seconds() - start);
@@ -240,7 +263,8 @@ static void report(const Verify *v) {
 
 static bool verify(Verify *v, const char *path, Err *err) {
   const VerifyOptions *o = v->o;
-  if (!sampler_settings(&v->settings, o->temperature, 0, 1, o->min_p, 1, 0, 0, err) || !runner_open(&v->r, path, &o->machine, err)) return false;
+  if (!sampler_settings(&v->settings, o->temperature, 0, 1, o->min_p, 1, 0, 0, err)) return false;
+  if (!(o->shape ? runner_open_synthetic(&v->r, o->shape, o->bits, &o->machine, err) : runner_open(&v->r, path, &o->machine, err))) return false;
   if (!knob_options(&o->knobs, &v->r.chip.shape, &v->design, err) || !answers(v, err)) return false;
   if (o->dir) {
     snprintf(v->dir, sizeof v->dir, "%s", o->dir);
@@ -264,15 +288,19 @@ static bool verify(Verify *v, const char *path, Err *err) {
 
 int cmd_verify(int argc, char **argv) {
   const char *path;
-  VerifyOptions o = {.prompt = "Once upon a time", .most = 32};
+  VerifyOptions o = {.prompt = "Once upon a time", .most = 32, .bits = 4.25};
   const Option option[] = {
+      {"shape", 0, OPT_TEXT, &o.shape, "NAME", "random weights of a shape instead of a chip: as burin rtl; implies --ids"},
+      {"bits", 'b', OPT_FLOAT, &o.bits, "B", "bits a weight with --shape (default 4.25)"},
       {"prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text (default: Once upon a time)"},
       {"file", 'f', OPT_TEXT, &o.file, "FILE", "prompts, one a line; each begins a new context"},
+      {"ids", 0, OPT_FLAG, &o.ids, "", "prompts are token ids, parted by spaces"},
       {"predict", 'n', OPT_INT, &o.most, "N", "write N tokens behind each prompt (default 32)"},
       {"temperature", 0, OPT_FLOAT, &o.temperature, "T", "sampling temperature (default 0: greedy)"},
       {"min-p", 0, OPT_FLOAT, &o.min_p, "P", "drop tokens less likely than P times the likeliest"},
       {"seed", 0, OPT_U64, &o.seed, "N", "seed of the sampler"},
       {"dir", 0, OPT_TEXT, &o.dir, "DIR", "write and build the design there, and build again only what changed (default: a new folder)"},
+      {"as-is", 0, OPT_FLAG, &o.as_is, "", "simulate what stands in --dir, written by burin rtl or verify before, and do not write it anew"},
       {"trace", 0, OPT_FLAG, &o.trace, "", "compare every intermediate vector too"},
       {"fst", 0, OPT_TEXT, &o.fst, "FILE", "write waves"},
       {"json", 0, OPT_FLAG, &o.json, "", "print JSON"},
@@ -281,9 +309,17 @@ int cmd_verify(int argc, char **argv) {
   };
   const Usage usage = {"verify", "burin verify X.chip [options]",
                        "Builds a simulation of the hardware (Verilator) and compares its tokens and cycles with the engine and the schedule.",
-                       option, sizeof option / sizeof *option, 1, 0};
+                       option, sizeof option / sizeof *option, 1, 1};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
+  if ((path != NULL) == (o.shape != NULL)) {
+    fprintf(stderr, "burin verify: expected X.chip or --shape NAME\n");
+    return STATUS_USAGE;
+  }
+  if (o.as_is && !o.dir) {
+    fprintf(stderr, "burin verify: --as-is needs --dir\n");
+    return STATUS_USAGE;
+  }
   if (o.most < 1) {
     fprintf(stderr, "burin verify: predict: expected 1 or more, found %d\n", o.most);
     return STATUS_USAGE;
