@@ -120,15 +120,14 @@ module burin_attention_unit #(
   end
 
   // The largest exponent of the values' steps.
-  logic signed [6:0] e_max, e_max_q;
+  logic signed [6:0] e_node[1:2*Scan-1];  // of a tree: the larger of nodes 2 i and 2 i + 1
+  logic signed [6:0] e_max_q;
   always_comb begin
-    e_max = score_first_q[1] ? -7'sd64 : e_max_q;
-    for (int j = 0; j < Scan; j++) begin
-      if (keep1_q[j] && $signed(v_step[j*16+9+:7]) > e_max) e_max = v_step[j*16+9+:7];
-    end
+    for (int j = 0; j < Scan; j++) e_node[Scan+j] = keep1_q[j] ? v_step[j*16+9+:7] : -7'sd64;
+    for (int j = Scan - 1; j > 0; j--) e_node[j] = e_node[2*j+1] > e_node[2*j] ? e_node[2*j+1] : e_node[2*j];
   end
   always_ff @(posedge clk_i) begin
-    if (score_q[1]) e_max_q <= e_max;
+    if (score_q[1]) e_max_q <= score_first_q[1] || e_node[1] > e_max_q ? e_node[1] : e_max_q;
   end
 
   logic [Share-1:0] divided;
@@ -156,7 +155,8 @@ module burin_attention_unit #(
     // First pass: scores and their largest.
     logic [Scan*32-1:0] z, z_q;
     logic [Scan*32-1:0] z_mem[0:Rows-1];
-    logic signed [31:0] word_max, word_max_q, max_q;
+    logic signed [31:0] z_node[1:2*Scan-1];
+    logic signed [31:0] word_max_q, max_q;
 
     for (genvar j = 0; j < Scan; j++) begin : gen_score
       burin_score #(
@@ -173,14 +173,14 @@ module burin_attention_unit #(
     end
 
     always_comb begin
-      word_max = -32'sh7fff_ffff;
-      for (int j = 0; j < Scan; j++) if (keep4_q[j] && $signed(z[j*32+:32]) > word_max) word_max = z[j*32+:32];
+      for (int j = 0; j < Scan; j++) z_node[Scan+j] = keep4_q[j] ? z[j*32+:32] : -32'sh7fff_ffff;
+      for (int j = Scan - 1; j > 0; j--) z_node[j] = z_node[2*j+1] > z_node[2*j] ? z_node[2*j+1] : z_node[2*j];
     end
 
     always_ff @(posedge clk_i) begin
       if (score_q[4]) begin
         z_mem[row4_q] <= z;
-        word_max_q <= word_max;
+        word_max_q <= z_node[1];
       end
       if (score_q[5]) max_q <= score_first_q[5] || word_max_q > max_q ? word_max_q : max_q;
       if (value_i) z_q <= z_mem[row_i];

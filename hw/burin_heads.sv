@@ -48,13 +48,13 @@ module burin_heads #(
   assign ends = 32'(in1_q) % Parts == Parts - 1;
 
   for (genvar h = 0; h < Heads; h++) begin : gen_max
+    logic [31:0] node[1:2*Chunk-1];  // of a tree: the larger of nodes 2 i and 2 i + 1
     logic [31:0] most, so_far;
     always_comb begin
-      most = '0;
-      for (int i = 0; i < Chunk; i++) begin
-        if (burin_pkg::magnitude(y1_q[(h*Chunk+i)*32+:32]) > most) most = burin_pkg::magnitude(y1_q[(h*Chunk+i)*32+:32]);
-      end
+      for (int i = 0; i < Chunk; i++) node[Chunk+i] = burin_pkg::magnitude(y1_q[(h*Chunk+i)*32+:32]);
+      for (int i = Chunk - 1; i > 0; i--) node[i] = node[2*i+1] > node[2*i] ? node[2*i+1] : node[2*i];
     end
+    assign most = node[1];
     assign so_far = max_q[h*32+:32];
     assign head_max[h*32+:32] = first || most > so_far ? most : so_far;
   end

@@ -16,7 +16,8 @@ module burin_max #(
 );
   logic [2:1] valid_q, first_q, end_q;
   logic [31:0] magnitude_q[0:Vec-1];
-  logic [31:0] most, most_q;
+  logic [31:0] node[1:2*Vec-1];  // of a tree: the larger of nodes 2 i and 2 i + 1
+  logic [31:0] most_q;
 
   for (genvar i = 0; i < Vec; i++) begin : gen_lane
     always_ff @(posedge clk_i) begin
@@ -25,8 +26,8 @@ module burin_max #(
   end
 
   always_comb begin
-    most = '0;
-    for (int i = 0; i < Vec; i++) if (magnitude_q[i] > most) most = magnitude_q[i];
+    for (int i = 0; i < Vec; i++) node[Vec+i] = magnitude_q[i];
+    for (int i = Vec - 1; i > 0; i--) node[i] = node[2*i+1] > node[2*i] ? node[2*i+1] : node[2*i];
   end
 
   always_ff @(posedge clk_i) begin
@@ -38,7 +39,7 @@ module burin_max #(
       end_q <= {end_q[1], valid_i && end_i};
     end
     first_q <= {first_q[1], first_i};
-    if (valid_q[1]) most_q <= most;
+    if (valid_q[1]) most_q <= node[1];
     if (valid_q[2]) max_o <= first_q[2] || most_q > max_o ? most_q : max_o;
   end
 

@@ -31,21 +31,23 @@ module burin_sampler #(
   logic [Vec*32-1:0] mem[0:Words-1];
   logic [Vec*32-1:0] z_q;
   logic valid_q, first_q, end_q;
-  logic signed [31:0] word_best, word_best_q, best_q;
-  logic [LaneWidth-1:0] word_lane, word_lane_q;
+  logic signed [31:0] node[1:2*Vec-1];  // of a tree: the larger of nodes 2 i and 2 i + 1, the left one where they are equal
+  logic [LaneWidth-1:0] lane[1:2*Vec-1];
+  logic signed [31:0] word_best_q, best_q;
+  logic [LaneWidth-1:0] word_lane_q;
   logic [WordWidth-1:0] word, word_q;
   logic [TokenWidth-1:0] best_token_q;
 
   assign word = WordWidth'(32'(word_i));
 
   always_comb begin
-    word_best = -32'sh7fff_ffff - 32'sd1;
-    word_lane = '0;
     for (int i = 0; i < Vec; i++) begin
-      if (32'(word_i) * Vec + i < Vocab && $signed(z_i[i*32+:32]) > word_best) begin
-        word_best = z_i[i*32+:32];
-        word_lane = LaneWidth'(i);
-      end
+      node[Vec+i] = 32'(word_i) * Vec + i < Vocab ? z_i[i*32+:32] : 32'sh8000_0000;
+      lane[Vec+i] = LaneWidth'(i);
+    end
+    for (int i = Vec - 1; i > 0; i--) begin
+      node[i] = node[2*i+1] > node[2*i] ? node[2*i+1] : node[2*i];
+      lane[i] = node[2*i+1] > node[2*i] ? lane[2*i+1] : lane[2*i];
     end
   end
 
@@ -60,8 +62,8 @@ module burin_sampler #(
     first_q <= word_i == '0;
     if (valid_i) begin
       mem[word] <= z_i;
-      word_best_q <= word_best;
-      word_lane_q <= word_lane;
+      word_best_q <= node[1];
+      word_lane_q <= lane[1];
       word_q <= word;
     end
     if (valid_q && (first_q || word_best_q > best_q)) begin

@@ -278,7 +278,7 @@ int main(int argc, char **argv) {
     void (*make)(Bits *in, Bits *out);
     int vectors;
   } bench[] = {{"step", vec_step, 3000},       {"max", vec_max, 1000},         {"divide", vec_divide, 1000},       {"root", vec_root, 2000},
-               {"quantise", vec_quantise, 1000}, {"lane", vec_lane, 1000},       {"score", vec_score, 2000},         {"softmax", vec_softmax, 4000},
+               {"quantise", vec_quantise, 1000}, {"lane", vec_lane, 1000},       {"lane_structural", vec_lane, 1000}, {"score", vec_score, 2000},         {"softmax", vec_softmax, 4000},
                {"butterfly", vec_butterfly, 300}, {"gate", vec_gate, 300},        {"rotary", vec_rotary, 1000},       {"finish", vec_finish, ROWS},
                {"sampler", vec_sampler, 500},    {"heads", vec_heads, 1000}};
   rng = pcg_seed(20, 26);

@@ -40,7 +40,7 @@ def hardware_modules_equal_the_arithmetic():
     for n in names:
         open(f"{folder}/{n}.vec", "w").write(done("build/test/hardware", n))
     done("verilator", "--binary", "--timing", "-j", "2", "-Wno-fatal", "-Wno-WIDTH", "--Mdir", f"{folder}/sim", "--top-module", "unit_tb", "-Ihw/tb/unit",
-         "-y", "hw/tb/unit", "-y", "hw", "hw/burin_tables_pkg.sv", "hw/burin_pkg.sv", "hw/tb/unit/unit_tb.sv", "-MAKEFLAGS",
+         "-y", "hw/tb/unit", "-y", "hw", "-y", "hw/cells", "hw/burin_tables_pkg.sv", "hw/burin_pkg.sv", "hw/tb/unit/unit_tb.sv", "-MAKEFLAGS",
          "OPT_FAST=-O0 OPT_SLOW=-O0", timeout=600)
 
     def results():
@@ -167,3 +167,55 @@ def wrong_knobs_get_clear_errors():
     r = run(BURIN, "verify", "--shape", "stories-260k", "--prompt", "1 x", "--ids")
     assert r.returncode == 1 and "expected token ids below 512" in r.stderr, r.stderr
     return 17
+
+
+def proof(top, parameter=None, value=None):
+    """Bounded model checking of test/formal/TOP.sv: a miter in gates for the arithmetic, by abc's SAT solver."""
+    aig = path(f"{top}-{value}.aig")
+    sources = [f"hw/{f}" for f in ("burin_products.sv", "burin_lane.sv", "burin_add.sv", "burin_lane_structural.sv", "cells/burin_fa.sv", "cells/burin_ha.sv",
+                                   "cells/burin_aoi22.sv")]
+    done("yosys", "-q", "-p", f"read_verilog -sv -defer {' '.join(sources)}; read_verilog -sv -formal -defer test/formal/{top}.sv; chparam -set {parameter} {value} {top}; "
+         f"prep -flatten -top {top}; async2sync; dffunmap; techmap; opt -full; dffunmap; opt_clean; setundef -undriven -zero; aigmap; write_aiger -zinit {aig}", timeout=300)
+    out = done("yosys-abc", "-c", f"read_aiger {aig}; {'fold; ' if top == 'lane' else ''}scorr; bmc3 -F 7", timeout=300)
+    return "No output asserted in 7 frames" in out
+
+
+@test
+def hardware_properties_are_proved():
+    """Selecting a line is multiplying, for every code; the structural lane is the lane; handshakes hold and the sequencer never hangs."""
+    for code in range(8):
+        assert proof("select", "Code", code), f"select, code {code}"
+    for scale in (1, 2, 4, 8, 16, 32, 22):
+        assert proof("lane", "Scale", scale), f"lane, scale {scale}"
+    smt = path("port.smt2")
+    done("yosys", "-q", "-p", "read_verilog -sv -defer hw/burin_pkg.sv hw/burin_sequencer.sv; read_verilog -sv -formal test/formal/port.sv; "
+         f"prep -flatten -top port; async2sync; dffunmap; write_smt2 -wires {smt}")
+    out = run("yosys-smtbmc", "-s", "z3", "-t", "34", smt, timeout=600).stdout
+    assert "Status: PASSED" in out, out[-500:]
+    text = open("hw/burin_sequencer.sv").read()  # and a sequencer that drops what it offers is found
+    bad = path("bad.sv")
+    spoilt = text.replace("default: if (out_ready_i) state_d", "default: if (1'b1) state_d")
+    assert spoilt != text
+    open(bad, "w").write(spoilt)
+    done("yosys", "-q", "-p", f"read_verilog -sv -defer hw/burin_pkg.sv {bad}; read_verilog -sv -formal test/formal/port.sv; "
+         f"prep -flatten -top port; async2sync; dffunmap; write_smt2 -wires {smt}")
+    assert "Status: FAILED" in run("yosys-smtbmc", "-s", "z3", "-t", "34", smt, timeout=600).stdout
+    return 17
+
+
+@test
+def hardware_gates_equal_the_modules():
+    """Lane (both views), softmax, quantising and root, mapped to a library, against the vectors of their testbenches."""
+    folder = path("gates")
+    os.makedirs(folder, exist_ok=True)
+    names = {"lane": "burin_lane", "lane_structural": "burin_lane_structural", "softmax": "burin_softmax", "root": "burin_root", "quantise": "burin_quantise"}
+    done("python3", "tools/synth.py", "--netlists", folder, timeout=1200)
+    for bench in names:
+        open(f"{folder}/{bench}.vec", "w").write(done("build/test/hardware", bench))
+        done("verilator", "--binary", "--timing", "-j", "2", "-Wno-fatal", "-Wno-WIDTH", "--Mdir", f"{folder}/{bench}", "--top-module", f"{bench}_tb", "-Ihw/tb/unit",
+             "-y", "hw", f"{folder}/cells.v", f"{folder}/{names[bench]}.v", "hw/burin_tables_pkg.sv", "hw/burin_pkg.sv", f"hw/tb/unit/{bench}_tb.sv",
+             "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0", timeout=900)
+        out = subprocess.run([f"{bench}/V{bench}_tb", "+alone"], cwd=folder, capture_output=True, text=True, timeout=600).stdout
+        m = re.search(r"(\d+) vectors, (\d+) wrong", out)
+        assert m and int(m[1]) >= 1000 and m[2] == "0", f"{bench}: {out[-500:]}"
+    return len(names)

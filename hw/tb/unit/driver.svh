@@ -51,4 +51,5 @@
     end
     $display("%s: %0d vectors, %0d wrong", Name, checked, wrong);
     finished = 1'b1;
+    if ($test$plusargs("alone")) $finish;
   end

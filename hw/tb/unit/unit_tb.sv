@@ -6,6 +6,7 @@ module unit_tb;
   gate_tb gate ();
   heads_tb heads ();
   lane_tb lane ();
+  lane_structural_tb lane_structural ();
   max_tb max ();
   quantise_tb quantise ();
   root_tb root ();
@@ -23,6 +24,7 @@ module unit_tb;
       gate.finished &&
       heads.finished &&
       lane.finished &&
+      lane_structural.finished &&
       max.finished &&
       quantise.finished &&
       root.finished &&

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Synthesis of the hardware's modules with a real library: cells, area, critical path.  Called by make synth.
+
+    tools/synth.py [--only NAME,...] [--write]
+    tools/synth.py --netlists DIR        gates for simulation: the library's cells and the modules that the unit testbenches take
+
+Yosys maps each module at the size of --size tile (or the parameters below) to osu018 (TSMC 0.18 um, Debian's qflow-tech-osu018),
+OpenSTA says how long its longest path is without wires.  --write puts the table into doc/hardware.md and doc/synthesis.json.
+Areas are sums of cell areas from the LEF, since the liberty file is wrong for three cells.
+"""
+import argparse, json, os, re, subprocess, sys, tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TECH = "/usr/share/qflow/tech/osu018/"
+LIB, LEF = TECH + "osu018_stdcells.lib", TECH + "osu018_stdcells.lef"
+# module: parameters, other sources.  ROMs and caches are memories of their own and left out (blackbox).
+MODULES = {
+    "burin_step": {}, "burin_max": {"Vec": 8}, "burin_divide": {"Digits": 17, "Radix": 1}, "burin_root": {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"},
+    "burin_quantise": {"Vec": 8, "IndexWidth": 8}, "burin_products": {"Taps": 8, "Codes": 8}, "burin_lane": {"Taps": 8, "CodeBits": 3},
+    "burin_lane_structural": {"Taps": 8, "CodeBits": 3}, "burin_sweep": {"IndexWidth": 8, "Taps": 8, "BlockWords": 2},
+    "burin_score": {"HeadDim": 16}, "burin_softmax": {}, "burin_butterfly": {"Width": 64, "Level": 0}, "burin_sequencer": {}, "burin_port": {}}
+CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
+
+
+# For --netlists: the parameters of hw/tb/unit.
+NETLISTS = {"burin_lane": {"Taps": 8, "CodeBits": 3}, "burin_lane_structural": {"Taps": 8, "CodeBits": 3}, "burin_softmax": {},
+            "burin_root": {"Radix": 4, "RootDim": "17'd6144", "Eps": "48'd96637"}, "burin_quantise": {"Vec": 8, "IndexWidth": 4}}
+
+
+def lef_areas():
+    areas = {}
+    for name, w, h in re.findall(r"MACRO (\w+)\n.*?SIZE\s+([\d.]+)\s+BY\s+([\d.]+)", open(LEF).read(), re.S):
+        areas[name] = float(w) * float(h)
+    return areas
+
+
+def sources():
+    hw = os.path.join(ROOT, "hw")
+    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv"))
+    return [f for f in files if f.endswith("_pkg.sv")] + [f for f in files if not f.endswith("_pkg.sv")]
+
+
+def synthesise(name, parameters, folder):
+    chparam = " ".join(f"-chparam {k} {v}" for k, v in parameters.items())
+    script = f"""read_verilog -sv -defer {' '.join(sources())}
+read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
+setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
+hierarchy -check -top {name} {chparam}
+proc
+flatten
+opt -full
+synth -flatten -run fine:
+techmap -map {ROOT}/hw/cells/osu018_map.v
+dfflibmap -liberty {LIB}
+abc -D 4000 -constr {folder}/abc.constr -liberty {LIB}
+opt_clean -purge
+rename -top top
+tee -o {folder}/stat.json stat -json
+write_verilog -noattr -noexpr -simple-lhs {folder}/{name}.v
+"""
+    open(f"{folder}/abc.constr", "w").write("set_driving_cell INVX1\nset_load 30 [all_outputs]\n")  # makes abc buffer and size
+    open(f"{folder}/{name}.ys", "w").write(script)
+    r = subprocess.run(["yosys", "-q", f"{folder}/{name}.ys"], capture_output=True, text=True)
+    if r.returncode:
+        sys.exit(f"{name}: yosys failed\n{r.stdout[-1500:]}{r.stderr[-1500:]}")
+    text = open(f"{folder}/stat.json").read()
+    counts = json.loads(text[text.index("{"):])["modules"]
+    cells = {}
+    for module in counts.values():
+        for c, n in module.get("num_cells_by_type", {}).items():
+            cells[c] = cells.get(c, 0) + n
+    return cells
+
+
+def timing(name, folder):
+    tcl = f"""read_liberty {LIB}
+read_verilog {folder}/{name}.v
+link_design top
+create_clock -name clk -period 100 [get_ports clk_i]
+set_input_delay 0 -clock clk [all_inputs]
+set_output_delay 0 -clock clk [all_outputs]
+report_checks -path_delay max -digits 3
+"""
+    open(f"{folder}/{name}.tcl", "w").write(tcl)
+    out = subprocess.run(["sta", "-no_splash", "-exit", f"{folder}/{name}.tcl"], capture_output=True, text=True)
+    text = out.stdout + out.stderr
+    slack = re.search(r"(-?[\d.]+)\s+slack \((MET|VIOLATED)\)", text)
+    if "Error" in text or not slack:  # sta ends with status 0 after errors
+        sys.exit(f"{name}: OpenSTA failed\n{text[-1500:]}")
+    return 100 - float(slack[1])
+
+
+def netlists(folder):
+    """Each module as gates under its own name; the parameters that a testbench sets are taken and must be those."""
+    subprocess.run(["yosys", "-q", "-p", f"read_liberty -ignore_miss_func {LIB}; write_verilog -noattr {folder}/cells.v"], check=True)
+    for name, parameters in NETLISTS.items():
+        synthesise(name, parameters, folder)
+        text = open(f"{folder}/{name}.v").read()
+        head = f"module {name}" + (f" #({', '.join(f'parameter {k} = 0' for k in parameters)})" if parameters else "")
+        open(f"{folder}/{name}.v", "w").write(re.sub(r"\bmodule top\b", head, text, count=1))
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--only", default="")
+    p.add_argument("--write", action="store_true")
+    p.add_argument("--netlists", metavar="DIR")
+    a = p.parse_args()
+    if a.netlists:
+        return netlists(a.netlists)
+    areas, rows = lef_areas(), []
+    names = a.only.split(",") if a.only else list(MODULES)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            cells = synthesise(name, MODULES[name], folder)
+            unknown = [c for c in cells if c not in areas]
+            if unknown:
+                sys.exit(f"{name}: not mapped to the library: {unknown}")
+            rows.append({"module": name, "parameters": MODULES[name], "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
+                         "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(timing(name, folder), 2)})
+            r = rows[-1]
+            print(f"{name:24} {r['cells']:6} cells {r['area_um2']:8} um2 {r['path_ns']:6.2f} ns  {MODULES[name]}", flush=True)
+    if a.write:
+        json.dump({"library": "osu018, LEF areas, typical corner, no wires", "tools": subprocess.run(["yosys", "-V"], capture_output=True, text=True).stdout.strip(),
+                   "modules": rows}, open(os.path.join(ROOT, "doc/synthesis.json"), "w"), indent=1)
+        table = "| module | parameters | cells | flip-flops | full adders | area, um2 | longest path, ns |\n|---|---|---|---|---|---|---|\n" + "".join(
+            f"| {r['module']} | {', '.join(f'{k} {v}' for k, v in r['parameters'].items())} | {r['cells']} | {r['flip_flops']} | {r['full_adders']} | {r['area_um2']} | {r['path_ns']} |\n"
+            for r in rows)
+        file = os.path.join(ROOT, "doc/hardware.md")
+        text = open(file).read()
+        open(file, "w").write(re.sub(r"(<!-- synthesis -->\n).*?(<!-- end -->)", lambda m: m[1] + table + m[2], text, flags=re.S))
+
+
+main()
