@@ -1,5 +1,6 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
+#        make check-long SmolLM2-135M in simulation       make synth      cells, area, timing of the hardware
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
 # Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
 
@@ -40,7 +41,7 @@ ISA_SRC := $(filter %_isa.c,$(SRC))
 OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter-out $(ISA_SRC) src/cmd/%,$(SRC))) \
        $(foreach i,$(ISAS),$(ISA_SRC:src/%_isa.c=$(BUILD)/%_$(i).o))
 # The hardware's sources travel in the program: `burin rtl` writes them out.
-HW := $(sort $(wildcard hw/*.sv hw/tb/*.sv))
+HW := $(sort $(wildcard hw/*.sv hw/cells/*.sv hw/cells/*.v hw/tb/*.sv))
 OBJ += $(BUILD)/rtl/files.o
 CMD_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter src/cmd/%,$(SRC)))
 
@@ -107,6 +108,14 @@ check:
 	@tools/need.sh check
 	@$(PYTHON) test/run.py
 
+check-long: all
+	@tools/need.sh check
+	@$(PYTHON) test/hardware.py
+
+synth:
+	@tools/need.sh check
+	@$(PYTHON) tools/synth.py --write
+
 bench:
 	@tools/need.sh peer
 	@$(MAKE) --no-print-directory all
@@ -120,5 +129,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all test-programs demo check bench install clean
+.PHONY: all test-programs demo check check-long synth bench install clean
 .DELETE_ON_ERROR:

@@ -655,7 +655,7 @@ def wrong_use_is_status_2():
 
 @test
 def every_command_explains_itself():
-    for c in ("cast", "run", "chat", "info", "bench", "eval"):
+    for c in ("cast", "run", "chat", "info", "bench", "eval", "rtl", "verify"):
         assert done(BURIN, c, "--help").startswith(f"usage: burin {c}")
     assert "burin" in done(BURIN, "--version") and "usage" in done(BURIN, "--help")
 
@@ -897,7 +897,7 @@ def documents_name_what_exists():
             assert os.path.exists(m), f"{f}: {m} does not exist"
             n += 1
     man = open("doc/burin.1").read()
-    for c in ("cast", "run", "chat", "info", "bench", "eval"):
+    for c in ("cast", "run", "chat", "info", "bench", "eval", "rtl", "verify"):
         for o in re.findall(r"--([a-z-]+)", done(BURIN, c, "--help")):
             assert o.replace("-", "\\-") in man, f"doc/burin.1 lacks --{o} of {c}"
             n += 1

@@ -6,7 +6,8 @@ build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-de
 case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;
-  check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux"
+  check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux g++ zlib1g-dev verilator yosys berkeley-abc
+         opensta qflow-tech-osu018 z3"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
   peer) want="$build g++ python3 python3-pip python3-venv" ;;

@@ -129,8 +129,9 @@ static bool emit_list(const char *dir, Err *err) {
   bool ok = true;
   for (int pass = 0; pass < 2; pass++) /* packages first */
     for (int i = 0; ok && i < rtl_files; i++) {
-      bool package = str_ends(str_from(rtl_file[i].name), STR("_pkg.sv")), bench = strchr(rtl_file[i].name, '/') != NULL;
-      if (!bench && package == (pass == 0)) ok = buf_printf(&b, err, "hw/%s\n", rtl_file[i].name);
+      Str name = str_from(rtl_file[i].name);
+      bool package = str_ends(name, STR("_pkg.sv")), design = str_ends(name, STR(".sv")) && !str_starts(name, STR("tb/"));
+      if (design && package == (pass == 0)) ok = buf_printf(&b, err, "hw/%s\n", rtl_file[i].name);
     }
   ok = ok && buf_printf(&b, err, "burin_chip.sv\n") && put_file(dir, "burin.f", b.s, b.n, err);
   buf_free(&b);
@@ -196,7 +197,7 @@ static bool emit_readme(const RtlDesign *d, const Chip *c, const char *dir, Err 
 }
 
 bool rtl_emit(const RtlDesign *d, const Chip *c, const char *dir, Err *err) {
-  static const char *const folder[] = {"", "/hw", "/hw/tb", "/rom"};
+  static const char *const folder[] = {"", "/hw", "/hw/cells", "/hw/tb", "/rom"};
   bool ok = true;
   for (size_t i = 0; ok && i < sizeof folder / sizeof *folder; i++) {
     char path[4200];
