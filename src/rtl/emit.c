@@ -145,7 +145,7 @@ static const char makefile[] =
     "VERILATOR ?= verilator\n"
     "OPT ?= -O1\n"
     "FLAGS := --binary --timing -j 0 --top-module burin_tb --Mdir sim -Wno-fatal --x-assign fast --x-initial fast --noassert \\\n"
-    "  --unroll-count 16 --output-split 20000 -MAKEFLAGS \"OPT_FAST=$(OPT) OPT_SLOW=-O0\"\n"
+    "  -fno-const-bit-op-tree --unroll-count 16 --output-split 20000 -MAKEFLAGS \"OPT_FAST=$(OPT) OPT_SLOW=-O0\"\n"
     "SOURCES := -f burin.f hw/tb/burin_tb.sv\n"
     "ifdef TRACE\n"
     "SOURCES += hw/tb/burin_trace.sv\n"
