@@ -13,7 +13,7 @@ module burin_sequencer #(
     input  logic                     clk_i,
     input  logic                     rst_i,
     // settings
-    input  logic                     clear_i,      // forgets the context
+    input  logic                     clear_i,      // forgets the context as soon as no token is worked on
     input  logic [             31:0] length_i,     // tokens to write behind a prompt
     input  logic                     stop_valid_i,
     input  logic [   TokenWidth-1:0] stop_token_i,
@@ -58,7 +58,7 @@ module burin_sequencer #(
   localparam logic [3:0] Emit = 4'd9;
 
   logic [3:0] state_q, state_d;
-  logic go_q, write_q;
+  logic go_q, write_q, clear_q, clear;
   logic [LayerWidth-1:0] layer_q;
   logic [PositionWidth-1:0] position_q;
   logic [TokenWidth-1:0] token_q;
@@ -66,7 +66,8 @@ module burin_sequencer #(
   logic take, emitted, finished, full, last_layer, stage_valid;
 
   assign full = 32'(position_q) == Context;
-  assign in_ready_o = state_q == Idle && !full && !clear_i;
+  assign clear = clear_i || clear_q;
+  assign in_ready_o = state_q == Idle && !full && !clear;
   assign take = in_valid_i && in_ready_o;
   assign last_layer = 32'(layer_q) == Layers - 1;
   assign emitted = state_q == Emit && out_ready_i;
@@ -95,10 +96,12 @@ module burin_sequencer #(
       state_q <= Idle;
       go_q <= 1'b0;
       position_q <= '0;
+      clear_q <= 1'b0;
     end else begin
       state_q <= state_d;
+      clear_q <= clear && state_q != Idle;
       go_q <= state_d != state_q || (state_q == Down && state_d == Qkv);
-      if (clear_i && state_q == Idle) position_q <= '0;
+      if (clear && state_q == Idle) position_q <= '0;
       else if (token_done_o) position_q <= position_q + 1'b1;
     end
     if (take) begin

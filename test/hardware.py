@@ -96,11 +96,11 @@ def hardware_writes_a_story():
     open(prompts, "w").write("\n".join(PROMPTS) + "\n")
     tokens = 0
     for options in (["-f", prompts, "-n", "256"], ["-f", prompts, "-n", "256", "--temperature", "0.9", "--seed", "7", "--min-p", "0.05"],
-                    ["-n", "600", "--temperature", "1.3", "--seed", str(2**64 - 1)]):
+                    ["-f", prompts, "-n", "600", "--temperature", "1.3", "--seed", str(2**64 - 1)]):
         r = verify(chip(), "--dir", folder, *options)
         assert r["equal"] and r["cycles"] == r["predicted_cycles"], r
         tokens += r["tokens"]
-    assert tokens == 2 * 3 * 256 + 508, tokens  # the last prompt has five tokens: 508 are written before 512 positions are full
+    assert tokens > 2 * 3 * 256 + 3 * 500, tokens  # the last answers fill the context; the next prompt clears it
     return tokens
 
 

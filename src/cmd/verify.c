@@ -142,7 +142,7 @@ static bool write_script(const Verify *v, Err *err) {
 #define PUT(...) writer_put(w, line, (size_t)snprintf(line, sizeof line, __VA_ARGS__))
   for (int i = 0; i < v->answers; i++) {
     const Answer *a = &v->answer[i];
-    PUT("3 0 0\n0 0 1\n0 1 %d\n0 3 %u\n0 4 %u\n", v->o->most, v->settings.inv_temperature, v->settings.min_p);
+    PUT("0 0 1\n0 1 %d\n0 3 %u\n0 4 %u\n", v->o->most, v->settings.inv_temperature, v->settings.min_p);
     PUT("0 5 %u\n0 6 %u\n", (unsigned)(v->o->seed & UINT32_MAX), (unsigned)(v->o->seed >> 32));
     for (size_t t = 0; t < a->prompt.n; t++) PUT("1 %d %d\n", a->prompt.id[t], t + 1 == a->prompt.n);
     PUT("2 0 0\n");
