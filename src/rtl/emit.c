@@ -52,7 +52,7 @@ static bool put_file(const char *dir, const char *name, const char *s, size_t n,
 
 /* ---- the top level ---- */
 
-/* Fields of `bits` bits as one literal, the first in the lowest bits; their number is a multiple of four where bits is not. */
+/* A parameter of n fields of `bits` bits, the first in the lowest bits. */
 typedef uint32_t FieldFn(const RtlDesign *d, const Chip *c, int i);
 
 static bool put_packed(Buf *b, const RtlDesign *d, const Chip *c, const char *name, int n, int bits, FieldFn *field, Err *err) {

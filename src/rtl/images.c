@@ -4,6 +4,7 @@
  */
 #include "rtl/parts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,11 +35,9 @@ static bool image_open(Image *m, const char *dir, const char *name, uint64_t bit
 
 /* value into bits [at, at + bits) of the word, which are zero. */
 static void image_field(Image *m, uint64_t at, int bits, uint32_t value) {
+  assert(bits == 32 || value >> bits == 0);
   uint64_t v = (uint64_t)value << at % 8;
-  for (size_t i = (size_t)(at / 8); v || bits > 0; i++, bits -= 8, v >>= 8) {
-    if (!v) break;
-    m->bytes[i] |= (uint8_t)v;
-  }
+  for (size_t i = (size_t)(at / 8); v; i++, v >>= 8) m->bytes[i] |= (uint8_t)v;
 }
 
 static void image_word(Image *m) {
