@@ -225,7 +225,7 @@ def hardware_gates_equal_the_modules():
 def whole_smollm2():
     """SmolLM2-135M, all layers, real weights: a prompt of 16 tokens and its answer, in simulation.  Too long for every check."""
     start = time.time()
-    r = verify(chip(smollm2(), "--fast"), "--ctx", "64", "-p", "Gravity is the force that pulls things towards the earth, and it also", "-n", "2", timeout=3600)
+    r = verify(chip(smollm2(), "--fast"), "--ctx", "64", "-p", "Gravity is the force that pulls things towards the earth, and it also keeps the planets", "-n", "2", timeout=3600)
     assert r["equal"] and r["cycles"] == r["predicted_cycles"], r
     print(f"SmolLM2-135M in simulation: {r['tokens']} tokens equal, {r['cycles']} cycles, {time.time() - start:.0f} s")
 
