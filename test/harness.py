@@ -43,7 +43,7 @@ def chip(model=TINY, *options):
     """A chip cast once for all tests that ask for the same."""
     name = path("chip-" + hashlib.sha256(" ".join((model,) + options).encode()).hexdigest()[:12])
     if not os.path.exists(name):
-        done(BURIN, "cast", model, "-o", name, *options)
+        done(BURIN, "cast", model, "-o", name, *options, timeout=900)
     return name
 
 
