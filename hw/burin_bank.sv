@@ -37,7 +37,6 @@ module burin_bank #(
   localparam int unsigned Codes = 1 << CodeBits;
   localparam int unsigned Groups = Taps > 64 ? Taps / 64 : 1;
   localparam int unsigned MatWidth = Mats > 1 ? $clog2(Mats) : 1;
-  localparam int unsigned ScaleAddrWidth = ScaleWords > 1 ? $clog2(ScaleWords) : 1;
 
   // Which matrix this is, in the order of a token.
   logic [MatWidth-1:0] mat_q;
@@ -53,15 +52,12 @@ module burin_bank #(
   logic [3:1] valid_q;
   logic [4:1] first_q, end_q;
   logic [3:1] group_first_q;
-  logic [ScaleAddrWidth-1:0] scale_addr_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= {valid_q[2:1], issue_i};
     first_q <= {first_q[3:1], first_i};
     end_q <= {end_q[3:1], issue_i && group_end_i};
     group_first_q <= {group_first_q[2:1], group_first_i};
-    if (begin_i) scale_addr_q <= '0;
-    else if (end_q[2]) scale_addr_q <= scale_addr_q + 1'b1;
   end
 
   burin_weights #(
@@ -93,15 +89,15 @@ module burin_bank #(
       .data_o(levels)
   );
 
-  burin_rom #(
+  burin_stream_rom #(
       .Width(Lanes * Groups * 6),
       .Depth(ScaleWords),
       .ImageFile(ImageScales)
   ) u_scales (
       .clk_i,
-      .en_i(end_q[2]),
-      .addr_i(scale_addr_q),
-      .data_o(scales)
+      .begin_i,
+      .read_i(end_q[2]),
+      .word_o(scales)
   );
 
   burin_products #(

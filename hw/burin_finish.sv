@@ -32,10 +32,8 @@ module burin_finish #(
     output logic [    Vec*32-1:0] y_o
 );
   localparam int unsigned MatWidth = Mats > 1 ? $clog2(Mats) : 1;
-  localparam int unsigned AddrWidth = RowWords > 1 ? $clog2(RowWords) : 1;
 
   logic [MatWidth-1:0] mat_q;
-  logic [AddrWidth-1:0] addr_q;
   logic [Vec*16-1:0] row_scales;
   logic [4:1] valid_q, end_q;
   logic [2:0] mat1_q, mat2_q, mat3_q, mat4_q;
@@ -47,28 +45,23 @@ module burin_finish #(
   always_ff @(posedge clk_i) begin
     if (rst_i) valid_q <= '0;
     else valid_q <= {valid_q[3:1], drain_i};
-    if (begin_i) begin
-      mat_q <= '0;
-      addr_q <= '0;
-    end else if (drain_i) begin
-      addr_q <= addr_q + 1'b1;
-      if (mat_end_i) mat_q <= mat_q + 1'b1;
-    end
+    if (begin_i) mat_q <= '0;
+    else if (drain_i && mat_end_i) mat_q <= mat_q + 1'b1;
     end_q <= {end_q[3:1], end_i};
     {mat4_q, mat3_q, mat2_q, mat1_q} <= {mat3_q, mat2_q, mat1_q, mat_i};
     {word4_q, word3_q, word2_q, word1_q} <= {word3_q, word2_q, word1_q, word_i};
     {shift3_q, shift2_q, shift1_q} <= {shift2_q, shift1_q, shift};
   end
 
-  burin_rom #(
+  burin_stream_rom #(
       .Width(Vec * 16),
       .Depth(RowWords),
       .ImageFile(ImageRows)
   ) u_rows (
       .clk_i,
-      .en_i(drain_i),
-      .addr_i(addr_q),
-      .data_o(row_scales)
+      .begin_i,
+      .read_i(drain_i),
+      .word_o(row_scales)
   );
 
   for (genvar i = 0; i < Vec; i++) begin : gen_lane

@@ -144,7 +144,7 @@ module burin_heads #(
       logic signed [16:0] t_q;
       always_ff @(posedge clk_i) begin
         if (valid_q[2]) t_q <= burin_pkg::to_15_bits(data1_q[(h*Chunk+i)*32+:32], e);
-        if (valid_q[3]) a_o[(h*Chunk+i)*8+:8] <= 8'((34'(t_q) * 34'($signed({1'b0, reciprocal})) + 34'sd2097152) >>> 22);
+        if (valid_q[3]) a_o[(h*Chunk+i)*8+:8] <= burin_pkg::to_8_bits(t_q, reciprocal);
       end
     end
   end

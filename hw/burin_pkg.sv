@@ -52,6 +52,11 @@ package burin_pkg;
     else shr = sat32(64'(sat32(x)) <<< (n > 10'sd31 ? 5'd31 : n[4:0]));
   endfunction
 
+  // t * reciprocal * 2^-22 to nearest: an 8-bit element from its 15 bits and floor(2^22 / u).
+  function automatic logic signed [7:0] to_8_bits(input logic signed [16:0] t, input logic [14:0] reciprocal);
+    to_8_bits = 8'((34'(t) * 34'($signed({1'b0, reciprocal})) + 34'sd2097152) >>> 22);
+  endfunction
+
   // x * 2^-e to nearest where e belongs to the vector's step: at most 15 bits and a sign.
   function automatic logic signed [16:0] to_15_bits(input logic signed [31:0] x, input logic signed [6:0] e);
     logic [4:0] n;

@@ -87,7 +87,7 @@ module burin_quantise #(
         s_q <= step_e_o > 7'sd0 ? burin_pkg::to_15_bits(x, step_e_o) : x[16:0];
       end
       if (valid_q[2]) begin
-        a_o[i*8+:8] <= pad_q[2] ? 8'sd0 : 8'((34'(t_q) * 34'($signed({1'b0, reciprocal})) + 34'sd2097152) >>> 22);
+        a_o[i*8+:8] <= pad_q[2] ? 8'sd0 : burin_pkg::to_8_bits(t_q, reciprocal);
         square_q[i] <= 32'(s_q) * 32'(s_q);
       end
     end

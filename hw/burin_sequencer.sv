@@ -100,7 +100,7 @@ module burin_sequencer #(
     end else begin
       state_q <= state_d;
       clear_q <= clear && state_q != Idle;
-      go_q <= state_d != state_q || (state_q == Down && state_d == Qkv);
+      go_q <= state_d != state_q;
       if (clear && state_q == Idle) position_q <= '0;
       else if (token_done_o) position_q <= position_q + 1'b1;
     end

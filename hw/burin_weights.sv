@@ -30,7 +30,7 @@ module burin_weights #(
   logic [Count*8-1:0] word8;
 
   if (Depth[0*32+:32] > 0) begin : gen_rom2
-    burin_code_rom #(
+    burin_stream_rom #(
         .Width(Count * 2),
         .Depth(Depth[0*32+:32]),
         .ImageFile(Image2)
@@ -45,7 +45,7 @@ module burin_weights #(
   end
 
   if (Depth[1*32+:32] > 0) begin : gen_rom3
-    burin_code_rom #(
+    burin_stream_rom #(
         .Width(Count * 3),
         .Depth(Depth[1*32+:32]),
         .ImageFile(Image3)
@@ -60,7 +60,7 @@ module burin_weights #(
   end
 
   if (Depth[2*32+:32] > 0) begin : gen_rom4
-    burin_code_rom #(
+    burin_stream_rom #(
         .Width(Count * 4),
         .Depth(Depth[2*32+:32]),
         .ImageFile(Image4)
@@ -75,7 +75,7 @@ module burin_weights #(
   end
 
   if (Depth[3*32+:32] > 0) begin : gen_rom6
-    burin_code_rom #(
+    burin_stream_rom #(
         .Width(Count * 6),
         .Depth(Depth[3*32+:32]),
         .ImageFile(Image6)
@@ -90,7 +90,7 @@ module burin_weights #(
   end
 
   if (Depth[4*32+:32] > 0) begin : gen_rom8
-    burin_code_rom #(
+    burin_stream_rom #(
         .Width(Count * 8),
         .Depth(Depth[4*32+:32]),
         .ImageFile(Image8)

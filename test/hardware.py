@@ -134,7 +134,7 @@ def hardware_faults_are_found():
     spoil("rom/codes4.hex", flip_bit, r"token 0, layer \d, \w+, element \d+: simulation -?\d+, reference -?\d+")
     spoil("rom/levels.hex", swap_lines, r"token 0, layer 0, qkv, element \d+")
     spoil("rom/row_scales.hex", flip_bit, r"layer \d, ")
-    spoil("hw/burin_quantise.sv", lambda t: t.replace("34'sd2097152", "34'sd2000000"), r"token \d+, layer \d, \w+_in, element \d+")
+    spoil("hw/burin_pkg.sv", lambda t: t.replace("34'sd2097152", "34'sd2000000"), r"token \d+, layer \d, \w+_in, element \d+")
     spoil("hw/burin_finish.sv", lambda t: t.replace("33'd32768", "33'd0"), r"token \d+, layer \d, \w+, element \d+")
     spoil("hw/burin_attention.sv", lambda t: t.replace("wait_q == 3'd3", "wait_q == 3'd1"), r"token \d, layer 0, attention, element \d+")
     return 6

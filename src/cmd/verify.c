@@ -262,10 +262,9 @@ static void report(const Verify *v) {
     printf("different: %s\n", v->first_difference);
 }
 
-static bool verify(Verify *v, const char *path, Err *err) {
+/* With an open runner. */
+static bool verify_runner(Verify *v, Err *err) {
   const VerifyOptions *o = v->o;
-  if (!sampler_settings(&v->settings, o->temperature, 0, 1, o->min_p, 1, 0, 0, err)) return false;
-  if (!(o->shape ? runner_open_synthetic(&v->r, o->shape, o->bits, &o->machine, err) : runner_open(&v->r, path, &o->machine, err))) return false;
   if (!knob_options(&o->knobs, &v->r.chip.shape, &v->design, err) || !answers(v, err)) return false;
   if (o->dir) {
     snprintf(v->dir, sizeof v->dir, "%s", o->dir);
@@ -285,6 +284,15 @@ static bool verify(Verify *v, const char *path, Err *err) {
   report(v);
   buf_free(&log);
   return !v->first_difference[0] || err_set(err, "the hardware differs from the engine: %s", v->first_difference);
+}
+
+static bool verify(Verify *v, const char *path, Err *err) {
+  const VerifyOptions *o = v->o;
+  if (!sampler_settings(&v->settings, o->temperature, 0, 1, o->min_p, 1, 0, 0, err)) return false;
+  if (!(o->shape ? runner_open_synthetic(&v->r, o->shape, o->bits, &o->machine, err) : runner_open(&v->r, path, &o->machine, err))) return false;
+  bool ok = verify_runner(v, err);
+  runner_close(&v->r);
+  return ok;
 }
 
 int cmd_verify(int argc, char **argv) {
@@ -333,6 +341,5 @@ int cmd_verify(int argc, char **argv) {
     mem_free(v.answer[i].token);
   }
   mem_free(v.answer);
-  if (v.r.engine) runner_close(&v.r);
   return ok ? STATUS_DONE : fail("verify", &err);
 }

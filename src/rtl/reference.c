@@ -82,23 +82,17 @@ static void keep_input(RtlReference *r, RtlVector v, int layer, Scale x) {
   scale[1] = x.E;
 }
 
-/* y[rows] of a matrix, rows in the order of the machine. */
-static void product(RtlReference *r, const Matrix *m, MatKind kind, Scale x, int frac, int32_t *y) {
-  for (int i = 0; i < m->rows; i++) {
-    int row = rtl_row(&r->d->shape, kind, i);
-    y[i] = matrix_finish(matrix_row(m, row, r->a), m->row_scale[row], m->exponent, x, frac);
-  }
+/* y[rows] of a matrix. */
+static void product(RtlReference *r, const Matrix *m, Scale x, int frac, int32_t *y) {
+  for (int i = 0; i < m->rows; i++) y[i] = matrix_finish(matrix_row(m, i, r->a), m->row_scale[i], m->exponent, x, frac);
 }
 
-/* Rotates a head whose pairs lie side by side. */
+/* Rotates a head, and lays it in the order of the machine. */
 static void rotate(const RtlReference *r, int32_t *head) {
-  for (int i = 0; i < r->d->shape.rotary_dims / 2; i++) {
-    int32_t c, s;
-    rotary_pair(r->c, r->position, i, &c, &s);
-    int64_t x = head[2 * i], y = head[2 * i + 1];
-    head[2 * i] = rsr_sat(x * c - y * s, 15);
-    head[2 * i + 1] = rsr_sat(x * s + y * c, 15);
-  }
+  int32_t old[1024];
+  rotary_apply(r->c, r->position, head);
+  memcpy(old, head, (size_t)r->d->shape.head_dim * 4);
+  for (int i = 0; i < r->d->shape.head_dim; i++) head[i] = old[rtl_row(&r->d->shape, MAT_Q, i)];
 }
 
 static void attend(RtlReference *r, int layer) {
@@ -140,24 +134,24 @@ static void layer_step(RtlReference *r, int l) {
   int q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
   Scale x = norm8(s, NULL, r->h, r->a, r->scratch);
   keep_input(r, VEC_ATTN_IN, l, x);
-  product(r, &m[MAT_Q], MAT_Q, x, FRAC, qkv);
-  product(r, &m[MAT_K], MAT_K, x, FRAC, qkv + q);
-  product(r, &m[MAT_V], MAT_V, x, FRAC, qkv + q + kv);
+  product(r, &m[MAT_Q], x, FRAC, qkv);
+  product(r, &m[MAT_K], x, FRAC, qkv + q);
+  product(r, &m[MAT_V], x, FRAC, qkv + q + kv);
   attend(r, l);
   x = plain_scale(quant8(vector_of(r, VEC_ATTENTION, l), q, r->a));
   keep_input(r, VEC_O_IN, l, x);
-  product(r, &m[MAT_O], MAT_O, x, FRAC, r->scratch);
+  product(r, &m[MAT_O], x, FRAC, r->scratch);
   add(r, VEC_H_O, l, r->scratch);
   x = norm8(s, NULL, r->h, r->a, r->scratch);
   keep_input(r, VEC_FFN_IN, l, x);
-  product(r, &m[MAT_GATE], MAT_GATE, x, FRAC, gate);
-  product(r, &m[MAT_UP], MAT_UP, x, FRAC, up);
+  product(r, &m[MAT_GATE], x, FRAC, gate);
+  product(r, &m[MAT_UP], x, FRAC, up);
   for (int i = 0; i < s->ffn; i++) act[i] = gate_one(gate[i], up[i]);
   memcpy(r->scratch, act, (size_t)s->ffn * 4);
   x = plain_scale(butterfly_quant8(r->scratch, s->ffn, r->a));
   keep(r, VEC_BUTTERFLY, l, r->scratch);
   keep_input(r, VEC_DOWN_IN, l, x);
-  product(r, &m[MAT_DOWN], MAT_DOWN, x, FRAC, r->scratch);
+  product(r, &m[MAT_DOWN], x, FRAC, r->scratch);
   add(r, VEC_H_DOWN, l, r->scratch);
 }
 
@@ -170,7 +164,7 @@ void rtl_reference_step(RtlReference *r, int token, bool head) {
   if (head) {
     Scale x = norm8(s, NULL, r->h, r->a, r->scratch);
     keep_input(r, VEC_HEAD_IN, 0, x);
-    product(r, &r->c->head, MAT_HEAD, x, FRAC_LOGIT, vector_of(r, VEC_LOGITS, 0));
+    product(r, &r->c->head, x, FRAC_LOGIT, vector_of(r, VEC_LOGITS, 0));
   }
   r->position++;
 }

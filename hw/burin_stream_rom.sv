@@ -1,7 +1,7 @@
 // A ROM that is read from its first word to its last, once a token: its address is a counter.
 //
 // Timing: begin_i goes back to the first word; read_i in cycle c, word_o from c + 1 on.
-module burin_code_rom #(
+module burin_stream_rom #(
     parameter int unsigned Width = 8,
     parameter int unsigned Depth = 2,
     parameter ImageFile = "rom/rom.hex"
