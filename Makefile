@@ -16,13 +16,13 @@ WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-
         -Wvla -Wundef
 CFLAGS ?= -O3 -g
 ALL_CFLAGS := -std=c17 -Isrc -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
-LDLIBS := -lcrypto -lutf8proc -ljansson -ledit -lm -pthread
+LDLIBS := -lcrypto -lutf8proc -ljansson -ledit -levent_core -levent_extra -lm -pthread
 ifdef SANITIZE
 ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
 
-ROOMS := base model text chip engine cast rtl cmd
+ROOMS := base model text chip engine cast rtl serve cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
 MACHINE := $(shell uname -m)
 
@@ -43,6 +43,9 @@ OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter-out $(ISA_SRC) src/cmd/%,$(SRC))
 # The hardware's sources travel in the program: `burin rtl` writes them out.
 HW := $(sort $(wildcard hw/*.sv hw/cells/*.sv hw/cells/*.v hw/tb/*.sv))
 OBJ += $(BUILD)/rtl/files.o
+# So does the chat page: `burin serve` sends it.
+WEB := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.svg web/*.json))
+OBJ += $(BUILD)/serve/files.o
 CMD_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter src/cmd/%,$(SRC)))
 
 all: $(BUILD)/burin
@@ -54,7 +57,10 @@ $(BUILD)/burin: $(CMD_OBJ) $(OBJ)
 $(BUILD)/rtl/files.s: $(HW) tools/embed.sh Makefile
 	@mkdir -p $(@D)
 	@tools/embed.sh rtl_file $(HW) > $@
-$(BUILD)/rtl/files.o: $(BUILD)/rtl/files.s
+$(BUILD)/serve/files.s: $(WEB) tools/embed.sh Makefile
+	@mkdir -p $(@D)
+	@tools/embed.sh web_file $(WEB) > $@
+$(BUILD)/%/files.o: $(BUILD)/%/files.s
 	@$(CC) -c -o $@ $<
 
 # Filters that tests put beside other implementations.

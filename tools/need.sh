@@ -2,7 +2,8 @@
 # Installs the Debian packages that are missing: need.sh build|demo|check|peer.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
-build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev"
+build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
+       libevent-dev"
 case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;

@@ -90,7 +90,7 @@ typedef struct {
 
 static void draw_run(void *arg, int t, int threads) {
   Sampling *d = arg;
-  for (int i = t; i < d->n; i += threads) d->next[i] = session_sample(d->session[i], d->banned);
+  for (int i = t; i < d->n; i += threads) d->next[i] = session_sample(d->session[i], &(SampleEdit){.banned = d->banned});
 }
 
 /* Windows first .. first + n - 1.  Each has its own seed, so that it does not matter which are sampled together. */

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "rtl/rtl.h"
+#include "serve/serve.h"
 #include "text/text.h"
 
 #include <jansson.h>
@@ -21,16 +22,22 @@
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 typedef int CommandFn(int argc, char **argv); /* argv[0] is the command's name */
-CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_rtl, cmd_run, cmd_verify;
+CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_rtl, cmd_run, cmd_serve, cmd_verify;
 
 /* ---- options: one table a command says names, types, defaults and help ---- */
-typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT } OptionType;
+typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT, OPT_LIST } OptionType;
+
+enum { MOST_TEXTS = 16 };
+typedef struct {
+  const char *text[MOST_TEXTS];
+  int n;
+} TextList;
 
 typedef struct {
   const char *name;  /* without dashes */
   char letter;       /* 0: none */
   OptionType type;
-  void *out;         /* bool, int, uint64_t, double or const char *; holds the default */
+  void *out;         /* bool, int, uint64_t, double, const char * or TextList (given several times); holds the default */
   const char *value; /* how help calls the argument */
   const char *help;
 } Option;

@@ -12,6 +12,7 @@ static const struct {
     {"cast", cmd_cast, "make a chip from a model file"},
     {"run", cmd_run, "write text from a prompt"},
     {"chat", cmd_chat, "talk to a chip"},
+    {"serve", cmd_serve, "answer over HTTP: OpenAI's API, and a chat page"},
     {"info", cmd_info, "say what a model or chip file holds"},
     {"bench", cmd_bench, "measure prefill and decode speed"},
     {"eval", cmd_eval, "measure perplexity, and the distance to the source model"},

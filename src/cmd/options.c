@@ -46,6 +46,12 @@ static bool set_value(const Option *o, const char *text) {
       *(double *)o->out = v;
       return true;
     }
+    case OPT_LIST: {
+      TextList *l = o->out;
+      if (l->n == MOST_TEXTS) return false;
+      l->text[l->n++] = text;
+      return true;
+    }
     default: *(const char **)o->out = text; return true;
   }
 }
@@ -99,7 +105,7 @@ int options_parse(const Usage *u, int argc, char **argv, const char **operand) {
     if (!value) value = argv[++i];
     if (!set_value(o, value)) {
       fprintf(stderr, "burin %s: --%s: expected %s, found '%s'\n", u->command, o->name,
-              o->type == OPT_FLOAT ? "a number" : "a whole number", value);
+              o->type == OPT_FLOAT ? "a number" : o->type == OPT_LIST ? "at most 16 of them" : "a whole number", value);
       return STATUS_USAGE;
     }
   }

@@ -79,13 +79,12 @@ static Str piece_text(const Vocab *v, int id) { return id >= 0 ? v->piece[id] : 
 
 bool chat_tokens(const Runner *r, const ChatTemplate *t, const ChatMessage *m, int n, Tokens *out, Err *err) {
   const Vocab *v = &r->chip.vocab;
-  Str bos = piece_text(v, v->bos);
   Buf b = {0};
   bool ok = true;
-  if (t) ok = template_render(t, m, n, true, bos, piece_text(v, v->eos), &b, err);
+  if (t) ok = template_render(t, m, n, true, piece_text(v, v->bos), piece_text(v, v->eos), &b, err);
   for (int i = 0; ok && !t && i < n; i++) ok = buf_put(&b, m[i].content.s, m[i].content.n, err) && buf_put(&b, "\n", 1, err);
-  bool has_bos = bos.n && str_starts((Str){b.s, b.n}, bos);
-  ok = ok && tokenizer_encode(r->tokenizer, (Str){b.s, b.n}, t != NULL, !has_bos, out, err);
+  Str text = {b.s, b.n};
+  ok = ok && (t ? tokenizer_encode_chat(r->tokenizer, text, out, err) : tokenizer_encode(r->tokenizer, text, false, true, out, err));
   buf_free(&b);
   return ok;
 }

@@ -214,6 +214,9 @@ void engine_free(Engine *e) {
   }
   mem_free(e->worker);
   forward_free(e->batch);
+  mem_free(e->appended.row);
+  mem_free(e->appended.logits);
+  mem_free(e->appended.hidden);
   mem_free(e->layer);
   mem_free(e->tiles);
   kv_pool_free(e->kv);

@@ -45,15 +45,34 @@ enum { PREFILL_CHUNK = 512 };
 bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err);
 /* One token for each of n different sessions of one engine; each gives what it would give alone. */
 bool sessions_step(Session *const *s, const int *tokens, int n, Err *err);
+/* The same with any number of tokens for each, in one pass: decode steps and chunks of prefill together. */
+typedef struct {
+  Session *session;
+  const int *tokens; /* (n) */
+  int n;
+  bool logits;       /* of the last token are wanted */
+  int32_t *hidden;   /* (n, dim) takes the residual behind the last layer, FRAC bits, or NULL */
+} Append;
+bool sessions_append(const Append *a, int n, Err *err);
 
 /* Logits (vocab), 16 fraction bits, of the last token. */
 const int32_t *session_logits(const Session *s);
 
 bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed, Err *err);
-/* The next token from the logits; penalties look at the last PENALTY_WINDOW tokens.  `banned` (vocab bytes, or NULL)
- * excludes tokens.  Does not append it. */
+/* What a caller changes in the logits before the draw, behind the penalties. */
+typedef struct {
+  int token;
+  int32_t bias; /* added, FRAC_LOGIT bits */
+} LogitBias;
+typedef struct {
+  const LogitBias *bias; /* (biases) */
+  int biases;
+  const uint8_t *banned; /* (vocab) nonzero excludes a token, or NULL */
+} SampleEdit;
+/* The next token from the logits; penalties look at the last PENALTY_WINDOW tokens.  edit may be NULL.  Does not append it.
+ * Sessions may be sampled by several threads at a time, each by one. */
 enum { PENALTY_WINDOW = 64 };
-int session_sample(Session *s, const uint8_t *banned);
+int session_sample(Session *s, const SampleEdit *edit);
 
 /* ---- the cast's door: runs the layers over many windows with a stop before every matrix ---------------------------
  * At each stop the caller sees the quantised input of the matrices that come next (all tokens) and installs them before

@@ -126,24 +126,67 @@ bool session_layers(Session *s, const int *tokens, int n, int from, int to, int3
   return ok;
 }
 
-bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {
+/* Rows, logits and residuals of one pass over several sessions; kept by the engine and grown on demand. */
+static bool appended_room(Engine *e, size_t rows, size_t logits, size_t hidden, Err *err) {
+  struct Appended *b = &e->appended;
+  if (rows > b->rows) {
+    mem_free(b->row);
+    b->row = mem_alloc(rows, sizeof *b->row, err);
+    b->rows = b->row ? rows : 0;
+  }
+  if (logits > b->logits_cap) {
+    mem_free(b->logits);
+    b->logits = mem_alloc(logits, sizeof *b->logits, err);
+    b->logits_cap = b->logits ? logits : 0;
+  }
+  if (hidden > b->hidden_cap) {
+    mem_free(b->hidden);
+    b->hidden = mem_alloc(hidden, sizeof *b->hidden, err);
+    b->hidden_cap = b->hidden ? hidden : 0;
+  }
+  return rows <= b->rows && logits <= b->logits_cap && hidden <= b->hidden_cap;
+}
+
+bool sessions_append(const Append *a, int n, Err *err) {
   if (n < 1) return err_set(err, "no sessions: expected at least one");
-  size_t vocab = (size_t)s[0]->engine->chip->shape.vocab;
-  Row *row = mem_alloc((size_t)n, sizeof *row, err);
-  int32_t *out = n > 1 ? mem_alloc((size_t)n * vocab, 4, err) : s[0]->logits;
-  bool ok = row && out;
-  for (int i = 0; ok && i < n; i++) {
-    assert(s[i]->engine == s[0]->engine);
-    ok = check_tokens(s[i], tokens + i, 1, err) && session_room(s[i], 1, err);
-    row[i] = (Row){s[i], tokens[i], s[i]->position, true};
+  Engine *e = a[0].session->engine;
+  size_t vocab = (size_t)e->chip->shape.vocab, dim = (size_t)e->chip->shape.dim, rows = 0, wanted = 0;
+  bool hidden = false;
+  for (int i = 0; i < n; i++) {
+    assert(a[i].session->engine == e);
+    if (!check_tokens(a[i].session, a[i].tokens, a[i].n, err) || !session_room(a[i].session, a[i].n, err)) return false;
+    rows += (size_t)a[i].n;
+    wanted += a[i].logits;
+    hidden |= a[i].hidden != NULL;
   }
-  ok = ok && forward(s[0]->engine, row, n, out, err);
-  for (int i = 0; ok && i < n; i++) {
-    if (n > 1) memcpy(s[i]->logits, out + (size_t)i * vocab, vocab * 4);
-    s[i]->token[s[i]->position++] = tokens[i];
+  if (!appended_room(e, rows, wanted * vocab, hidden ? rows * dim : 0, err)) return false;
+  struct Appended *b = &e->appended;
+  Row *row = b->row;
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < a[i].n; k++)
+      *row++ = (Row){a[i].session, a[i].tokens[k], a[i].session->position + k, a[i].logits && k == a[i].n - 1};
+  if (!forward_layers(e, b->row, (int)rows, 0, e->chip->shape.layers, hidden ? b->hidden : NULL, b->logits, err)) return false;
+  const int32_t *z = b->logits, *h = b->hidden;
+  for (int i = 0; i < n; h += (size_t)a[i].n * dim, i++) {
+    Session *s = a[i].session;
+    if (a[i].hidden) memcpy(a[i].hidden, h, (size_t)a[i].n * dim * sizeof *h);
+    if (a[i].logits) {
+      memcpy(s->logits, z, vocab * sizeof *z);
+      z += vocab;
+    }
+    memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
+    s->position += a[i].n;
   }
-  if (n > 1) mem_free(out);
-  mem_free(row);
+  return true;
+}
+
+bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {
+  if (n == 1) return session_extend(s[0], tokens, 1, 0, NULL, err);
+  Append *a = n > 0 ? mem_alloc((size_t)n, sizeof *a, err) : NULL;
+  if (!a) return err_set(err, "no sessions: expected at least one");
+  for (int i = 0; i < n; i++) a[i] = (Append){s[i], tokens + i, 1, true, NULL};
+  bool ok = sessions_append(a, n, err);
+  mem_free(a);
   return ok;
 }
 
@@ -160,15 +203,19 @@ bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed,
   return s->scratch.index && s->scratch.p && s->scratch.key && s->count && s->adjusted;
 }
 
-int session_sample(Session *s, const uint8_t *banned) {
+int session_sample(Session *s, const SampleEdit *edit) {
   int vocab = s->engine->chip->shape.vocab, from = s->position > PENALTY_WINDOW ? s->position - PENALTY_WINDOW : 0;
   assert(s->adjusted); /* session_sampler came first */
   memcpy(s->adjusted, s->logits, (size_t)vocab * 4);
   for (int i = from; i < s->position; i++) s->count[s->token[i]]++;
   sampler_penalties(&s->settings, s->adjusted, s->count, vocab);
   for (int i = from; i < s->position; i++) s->count[s->token[i]] = 0;
-  if (banned)
+  for (int i = 0; edit && i < edit->biases; i++) {
+    int32_t *z = &s->adjusted[edit->bias[i].token];
+    *z = sat32((int64_t)*z + edit->bias[i].bias);
+  }
+  if (edit && edit->banned)
     for (int i = 0; i < vocab; i++)
-      if (banned[i]) s->adjusted[i] = -INT32_MAX;
+      if (edit->banned[i]) s->adjusted[i] = -INT32_MAX;
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
 }

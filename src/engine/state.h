@@ -19,6 +19,20 @@ typedef struct {
   int8_t *unpacked;   /* one tile of levels */
 } Worker;
 
+typedef struct {
+  Session *session;
+  int token, position;
+  bool logits;          /* wanted */
+} Row;
+
+/* Buffers of sessions_append. */
+struct Appended {
+  Row *row;
+  size_t rows;
+  int32_t *logits, *hidden;
+  size_t logits_cap, hidden_cap;
+};
+
 struct Engine {
   const Chip *chip;
   const Kernels *kernels;
@@ -31,6 +45,7 @@ struct Engine {
   uint8_t *tiles;                    /* of the matrices that do not own theirs */
   int widest;                        /* values of the longest vector, rounded up to whole groups */
   struct Batch *batch;               /* buffers of the forward pass, grown on demand */
+  struct Appended appended;
   KvPool *kv;
   uint64_t phases;                   /* begun so far */
   bool profile;
@@ -50,12 +65,6 @@ struct Session {
   uint16_t *count;      /* (vocab) occurrences within the penalty window */
   int32_t *adjusted;    /* (vocab) logits after penalties and bans */
 };
-
-typedef struct {
-  Session *session;
-  int token, position;
-  bool logits;          /* wanted */
-} Row;
 
 /* One pass over `n` rows; logits of the rows that want them go to out, one after another (vocab apart).
  * All rows of one session are consecutive and in order of position. */

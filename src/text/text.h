@@ -30,6 +30,14 @@ void tokenizer_free(Tokenizer *t);
  * Time: O(n log n). */
 bool tokenizer_encode(const Tokenizer *t, Str text, bool specials, bool bos, Tokens *out, Err *err);
 
+/* The same for what a chat template rendered: names of control tokens count, and the start token goes first unless the text
+ * begins with it: template or tokenizer puts it, never both. */
+bool tokenizer_encode_chat(const Tokenizer *t, Str rendered, Tokens *out, Err *err);
+
+/* Appends the bytes of one token as they are, whether or not they make whole characters.  Control tokens have none unless
+ * `specials`: then their name. */
+bool tokenizer_bytes(const Tokenizer *t, int id, bool specials, Buf *out, Err *err);
+
 /* Tokens that end a reply: end of sequence, end of turn and their known names. */
 bool tokenizer_stops(const Tokenizer *t, int id);
 
@@ -37,6 +45,7 @@ bool tokenizer_stops(const Tokenizer *t, int id);
 typedef struct {
   bool specials;     /* write control tokens too */
   bool strip_space;  /* drop the space that encoding put before the first word; reset by the first text */
+  bool raw;          /* bytes as they come */
   int held;
   uint8_t hold[4];   /* bytes of a character that is not complete */
 } Detok;

@@ -211,10 +211,16 @@ bool tokenizer_encode(const Tokenizer *t, Str text, bool specials, bool bos, Tok
   return encode_plain(t, (Str){text.s + from, text.n - from}, out, err);
 }
 
+bool tokenizer_encode_chat(const Tokenizer *t, Str rendered, Tokens *out, Err *err) {
+  Str bos = t->v->bos >= 0 ? t->v->piece[t->v->bos] : STR("");
+  return tokenizer_encode(t, rendered, true, !(bos.n && str_starts(rendered, bos)), out, err);
+}
+
 /* ---- detokenisation ---- */
 
 /* Takes one byte; writes characters as they become complete. */
 static bool detok_byte(Detok *d, uint8_t b, Buf *out, Err *err) {
+  if (d->raw) return buf_put(out, &b, 1, err);
   d->hold[d->held++] = b;
   for (;;) {
     uint32_t cp;
@@ -269,6 +275,11 @@ bool detok_put(const Tokenizer *t, Detok *d, int id, Buf *out, Err *err) {
     case PIECE_BYTE: return detok_byte(d, (uint8_t)byte_of_piece(piece), out, err);
     default: return v->kind == VOCAB_SPM ? detok_spm(d, piece, out, err) : detok_byte_bpe(d, piece, out, err);
   }
+}
+
+bool tokenizer_bytes(const Tokenizer *t, int id, bool specials, Buf *out, Err *err) {
+  Detok d = {.raw = true, .specials = specials};
+  return detok_put(t, &d, id, out, err);
 }
 
 bool detok_end(Detok *d, Buf *out, Err *err) {
