@@ -2,6 +2,7 @@
 #include "serve/server.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,13 +130,31 @@ static void on_close(struct evhttp_connection *connection, void *arg) {
   Call *c = arg;
   (void)connection;
   c->http = NULL;
+  if (c->hangup) event_free(c->hangup); /* before the descriptor goes */
+  c->hangup = NULL;
   c->status = 499; /* as nginx calls a client that left */
   for (int i = 0; i < c->choices; i++)
     if (c->choice[i].job) atomic_store(&c->choice[i].job->cancelled, true);
 }
 
+/* evhttp reads nothing while a request is answered, so it would see only at the end that the client has gone. */
+static void on_hangup(evutil_socket_t fd, short what, void *arg) {
+  Call *c = arg;
+  (void)fd;
+  (void)what;
+  if (c->http) evhttp_connection_free(evhttp_request_get_connection(c->http)); /* comes back through on_close */
+}
+
 static void watch(Call *c, bool on) {
-  evhttp_connection_set_closecb(evhttp_request_get_connection(c->http), on ? on_close : NULL, on ? c : NULL);
+  struct evhttp_connection *connection = evhttp_request_get_connection(c->http);
+  evhttp_connection_set_closecb(connection, on ? on_close : NULL, on ? c : NULL);
+  if (on) {
+    c->hangup = event_new(c->server->base, bufferevent_getfd(evhttp_connection_get_bufferevent(connection)), EV_CLOSED, on_hangup, c);
+    if (c->hangup) event_add(c->hangup, NULL);
+  } else if (c->hangup) {
+    event_free(c->hangup);
+    c->hangup = NULL;
+  }
 }
 
 void call_send(Call *c, int status, const char *type, const void *bytes, size_t n) {

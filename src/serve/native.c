@@ -95,12 +95,16 @@ static void talk_end(Call *c) {
 /* The messages with the system prompt before them and the attachment at the end of the last one. */
 static json_t *talk_messages(Call *c, const json_t *options) {
   const json_t *messages = field(c, "messages"), *system = json_object_get(options, "systemPrompt"), *attachment = field(c, "attachment"), *m;
+  const json_t *text = json_object_get(attachment, "content"), *name = json_object_get(attachment, "name");
   json_t *list = json_array();
   size_t i;
+  if (attachment && (!json_is_object(attachment) || (text && !json_is_string(text)) || (name && !json_is_string(name))))
+    call_bad(c, "attachment", "attachment: expected an object with name and content as strings");
+  if (system && !json_is_string(system) && !json_is_null(system)) call_bad(c, "chatOptions", "chatOptions: systemPrompt: expected a string");
   if (!json_is_array(messages) || !json_array_size(messages)) call_bad(c, "messages", "messages: expected a list of at least one message");
   if (json_string_length(system)) json_array_append_new(list, json_pack("{s:s,s:O}", "role", "system", "content", system));
   json_array_foreach(messages, i, m) {
-    const json_t *content = json_object_get(m, "content"), *text = json_object_get(attachment, "content"), *name = json_object_get(attachment, "name");
+    const json_t *content = json_object_get(m, "content");
     json_t *role = json_object_get(m, "role");
     if (!json_is_string(content) || !json_is_string(role)) {
       call_bad(c, "messages", "messages: expected role and content as strings");

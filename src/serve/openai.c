@@ -23,7 +23,7 @@ static double rate(int n, double seconds) { return seconds > 0 ? n / seconds : 0
 
 json_t *timings_of(const Choice *x) {
   const JobCounts *t = &x->counts;
-  double first = t->first > 0 ? t->first : t->ended, prefill = first - t->began, decode = t->ended - first;
+  double end = t->ended > 0 ? t->ended : now_seconds(), first = t->first > 0 ? t->first : end, prefill = first - t->began, decode = end - first;
   int computed = t->prompt - t->cached, more = t->written > 1 ? t->written - 1 : 0; /* the first token belongs to the prefill */
   return json_pack("{s:i,s:i,s:f,s:f,s:i,s:f,s:f,s:f}", "cache_n", t->cached, "prompt_n", computed, "prompt_ms", prefill * 1e3, "prompt_per_second",
                    rate(computed, prefill), "predicted_n", t->written, "predicted_ms", decode * 1e3, "predicted_per_second", rate(more, decode),
@@ -103,7 +103,9 @@ static json_t *head_of(const Call *c, const char *object) {
 
 static void send_choice(Call *c, json_t *choice) {
   json_t *o = head_of(c, c->chat ? "chat.completion.chunk" : "text_completion");
+  json_int_t index = json_integer_value(json_object_get(choice, "index"));
   json_object_set_new(o, "choices", json_pack("[o]", choice));
+  if (c->timings) json_object_set_new(o, "timings", timings_of(&c->choice[index]));
   call_event(c, o);
 }
 
@@ -270,7 +272,7 @@ bool read_stream(Call *c) {
   if (options && !json_is_object(options)) return call_bad(c, "stream_options", "stream_options: expected an object");
   if (usage && !json_is_boolean(usage) && !json_is_null(usage)) return call_bad(c, "stream_options", "stream_options: include_usage: expected true or false");
   c->usage = json_is_true(usage);
-  return field_bool(c, "stream", &c->stream);
+  return field_bool(c, "stream", &c->stream) && field_bool(c, "timings_per_token", &c->timings);
 }
 
 /* The functions of "tools", checked, as {"name", "description", "parameters"}. */

@@ -71,11 +71,12 @@ struct Call {
   int status;                   /* sent; 0: none yet */
   const Style *style;
   int chip;
-  bool stream, streaming, usage, chat;
+  bool stream, streaming, usage, timings, chat;
   int logprobs;
   Choice *choice;
   int choices, open;
   json_t *tools;                /* functions that may be called */
+  struct event *hangup;         /* the client closes its end */
   Matcher *matcher;             /* borrowed from the server's */
   Call *next, **before;         /* among the server's */
   json_t *echoed;               /* texts of the prompts, to be repeated before the replies */

@@ -171,19 +171,23 @@ static const char *method_of(const struct evhttp_request *r) {
     case EVHTTP_REQ_HEAD: return "HEAD";
     case EVHTTP_REQ_POST: return "POST";
     case EVHTTP_REQ_OPTIONS: return "OPTIONS";
-    default: return "?";
+    case EVHTTP_REQ_PUT: return "PUT";
+    case EVHTTP_REQ_DELETE: return "DELETE";
+    case EVHTTP_REQ_PATCH: return "PATCH";
+    case EVHTTP_REQ_TRACE: return "TRACE";
+    default: return "CONNECT";
   }
 }
 
-/* NULL: none; *other: a route of that path has another method. */
-static const Route *find_route(const char *method, const char *path, bool *other) {
-  *other = false;
+/* NULL: none; *other: a route of that path has another method, which is this. */
+static const Route *find_route(const char *method, const char *path, const Route **other) {
+  *other = NULL;
   for (int i = 0; i < ROUTES; i++) {
     size_t n = strlen(route[i].path);
     bool below = n > 1 && route[i].path[n - 1] == '/';
     if (below ? strncmp(path, route[i].path, n) != 0 || !path[n] : strcmp(path, route[i].path) != 0) continue;
     if (strcmp(method, route[i].method) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(route[i].method, "GET") == 0)) return &route[i];
-    *other = true;
+    *other = &route[i];
   }
   return NULL;
 }
@@ -219,9 +223,11 @@ static bool read_body(Call *c) {
   return true;
 }
 
-static void options_reply(Call *c) {
+static const char *allow_of(const Route *r) { return strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS"; }
+
+static void options_reply(Call *c, const Route *r) {
   struct evkeyvalq *h = evhttp_request_get_output_headers(c->http);
-  evhttp_add_header(h, "Allow", "GET, HEAD, POST, OPTIONS");
+  evhttp_add_header(h, "Allow", r ? allow_of(r) : "GET, HEAD, OPTIONS");
   if (c->server->o->cors) {
     evhttp_add_header(h, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
     evhttp_add_header(h, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
@@ -232,17 +238,19 @@ static void options_reply(Call *c) {
 
 static void dispatch(Call *c, const char *method, const char *path) {
   static const Route none = {"", "", DIALECT_OPENAI, true, NULL};
-  bool other;
+  const Route *other;
   c->route = find_route(method, path, &other);
   bool page = !c->route && !other && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
   bool found = c->route != NULL;
   if (!c->route) c->route = &none;
   if (strcmp(method, "OPTIONS") == 0) {
-    options_reply(c);
+    options_reply(c, other);
     return;
   }
   if (page && send_file(c, path)) return;
   if (!found) {
+    if (other) evhttp_add_header(evhttp_request_get_output_headers(c->http), "Allow", allow_of(other));
+    if (other) c->route = other;
     if (other) call_problem(c, 405, "invalid_request_error", NULL, "%s is not a method of %.200s", method, path);
     else call_problem(c, 404, "not_found_error", NULL, "there is nothing at %.200s", path);
   } else if (!c->route->open && !allowed(c)) {
@@ -403,7 +411,8 @@ static bool open_server(Server *s, Err *err) {
   s->http = s->base ? evhttp_new(s->base) : NULL;
   s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (!s->http || s->event_fd < 0) return err_set(err, "cannot start the HTTP server: %s", strerror(errno));
-  evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_OPTIONS);
+  evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PUT |
+                                          EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT); /* 405 says more than 501 */
   evhttp_set_max_headers_size(s->http, MOST_HEADERS);
   evhttp_set_max_body_size(s->http, MOST_BODY);
   evhttp_set_timeout(s->http, SILENCE_SECONDS);
