@@ -904,6 +904,7 @@ def documents_name_what_exists():
     return n
 
 
+import serve  # noqa: E402, F401
 import hardware  # noqa: E402, F401: its tests come last
 
 

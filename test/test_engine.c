@@ -327,6 +327,58 @@ static void long_timelines_are_equal(void **state) {
   chip_close(&chip);
 }
 
+/* Decode steps and chunks of prefill in one pass give what each gives alone; hidden states do not depend on the chunks. */
+static void appends_together_equal_appends_alone(void **state) {
+  (void)state;
+  enum { N = 90 };
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  assert_true(chip_shape_of("layers=2,dim=64,ffn=128,heads=4,kv_heads=2,head_dim=16,vocab=200,context=256", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 4, 5, &err));
+  int ids[2 * N];
+  Pcg p = pcg_seed(12, 0);
+  for (int i = 0; i < 2 * N; i++) ids[i] = random_in(&p, 0, 199);
+  Engine *e = engine_of(&chip, 2);
+  Session *alone[2], *s[2];
+  int32_t *hidden[2];
+  for (int t = 0; t < 2; t++) {
+    alone[t] = session_new(e, 0, &err);
+    s[t] = session_new(e, 0, &err);
+    hidden[t] = mem_alloc((size_t)N * (size_t)shape.dim, sizeof(int32_t), &err);
+    assert_true(alone[t] && s[t] && hidden[t]);
+    assert_true(session_extend(alone[t], ids + t * N, N, 0, NULL, &err));
+  }
+  assert_true(sessions_append(&(Append){alone[0], ids, 1, true, NULL}, 1, &err));
+  session_truncate(alone[0], 0);
+  assert_true(sessions_append(&(Append){alone[0], ids, N, true, hidden[0]}, 1, &err));
+  for (int at = 0; at < N; at += 30) { /* the first token by token, the second in chunks, in one pass */
+    for (int i = 0; i < 30; i++) {
+      Append a[2] = {{s[0], ids + at + i, 1, true, hidden[1] + (size_t)(at + i) * (size_t)shape.dim}, {s[1], ids + N + at, 30, at == 60, NULL}};
+      assert_true(sessions_append(a, i == 0 ? 2 : 1, &err));
+    }
+  }
+  assert_memory_equal(hidden[0], hidden[1], (size_t)N * (size_t)shape.dim * sizeof(int32_t));
+  for (int t = 0; t < 2; t++) assert_memory_equal(session_logits(s[t]), session_logits(alone[t]), (size_t)shape.vocab * 4);
+  SamplerSettings greedy;
+  assert_true(sampler_settings(&greedy, 0, 0, 1, 0, 1, 0, 0, &err) && session_sampler(s[0], &greedy, 1, &err));
+  int best = session_sample(s[0], NULL);
+  LogitBias away = {best, -INT32_MAX}, to = {best == 7 ? 8 : 7, INT32_MAX};
+  assert_int_not_equal(session_sample(s[0], &(SampleEdit){.bias = &away, .biases = 1}), best);
+  assert_int_equal(session_sample(s[0], &(SampleEdit){.bias = &to, .biases = 1}), to.token);
+  assert_int_equal(session_sample(s[0], NULL), best);
+  Append beyond = {s[0], ids, 2 * N, true, NULL};
+  assert_false(sessions_append(&beyond, 1, &err));
+  assert_int_equal(session_position(s[0]), N);
+  for (int t = 0; t < 2; t++) {
+    session_free(alone[t]);
+    session_free(s[t]);
+    mem_free(hidden[t]);
+  }
+  engine_free(e);
+  chip_close(&chip);
+}
+
 /* Forks share pages: what one writes, the others must not see. */
 static void forks_are_apart(void **state) {
   (void)state;
@@ -363,6 +415,6 @@ static void forks_are_apart(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(packing_checks), cmocka_unit_test(vectors_are_equal),
                                      cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal),
-                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(forks_are_apart)};
+                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }

@@ -157,10 +157,33 @@ static void watch(Call *c, bool on) {
   }
 }
 
+/* A reply is on its way until its last byte is written or its client is gone: the server does not end before. */
+static void reply_gone(Server *s) {
+  s->sending--;
+  if (s->draining && s->active + s->sending == 0) event_base_loopbreak(s->base);
+}
+
+static void on_lost(struct evhttp_connection *connection, void *arg) {
+  (void)connection;
+  reply_gone(arg);
+}
+
+static void on_sent(struct evhttp_request *http, void *arg) {
+  evhttp_connection_set_closecb(evhttp_request_get_connection(http), NULL, NULL);
+  reply_gone(arg);
+}
+
+static void will_send(Call *c) {
+  watch(c, false);
+  c->server->sending++;
+  evhttp_connection_set_closecb(evhttp_request_get_connection(c->http), on_lost, c->server);
+  evhttp_request_set_on_complete_cb(c->http, on_sent, c->server);
+}
+
 void call_send(Call *c, int status, const char *type, const void *bytes, size_t n) {
   if (c->http) {
     struct evbuffer *b = evbuffer_new();
-    watch(c, false);
+    will_send(c);
     common_headers(c, type);
     c->status = status;
     if (b) evbuffer_add(b, bytes, n);
@@ -209,7 +232,7 @@ void call_event(Call *c, json_t *o) {
 }
 
 void call_stream_end(Call *c) {
-  watch(c, false);
+  will_send(c);
   evhttp_send_reply_end(c->http);
   c->http = NULL;
   call_free(c);
@@ -270,7 +293,7 @@ void call_free(Call *c) {
   if (c->next) c->next->before = c->before;
   mem_free(c);
   s->active--;
-  if (s->draining && s->active == 0) event_base_loopbreak(s->base);
+  if (s->draining && s->active + s->sending == 0) event_base_loopbreak(s->base);
 }
 
 /* ---- matchers: kept while requests use them, and some longer, since the next request often asks for the same ---- */

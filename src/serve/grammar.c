@@ -75,7 +75,7 @@ int g_rule(Grammar *g) {
 
 int g_repeat(Grammar *g, int rule, int least, int most, int next) {
   if (most < 0) {
-    int loop = g_split(g, 0, next); /* the call comes first: longer replies are not cut */
+    int loop = put(g, (GrammarNode){G_SPLIT, 0, 0, 0, next});
     int body = g_call(g, rule, loop);
     if (!g->err->set) g->node[loop].a = body;
     next = loop;

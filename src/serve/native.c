@@ -131,7 +131,7 @@ static bool talk_request(Call *c) {
   if (ok) { /* the fields of chatOptions stand where those of other routes stand */
     json_t *model = json_object_get(options, "selectedModel"), *top_k = json_object_get(options, "topK");
     json_t *body = own ? own : json_object();
-    if (json_is_string(model)) json_object_set(body, "model", model);
+    if (model) json_object_set(body, "model", model);
     if (top_k) json_object_set(body, "top_k", top_k);
     json_decref(c->body);
     c->body = body;

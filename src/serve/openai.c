@@ -374,16 +374,16 @@ void run_chat(Call *c) {
 }
 
 /* One prompt: a text or a list of token ids. */
-static bool one_prompt(Call *c, const json_t *v, Tokens *out) {
+static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   Err err = {0};
   size_t i;
   const json_t *id;
   int vocab = call_chip(c)->chip->shape.vocab;
   if (json_is_string(v)) return prompt_of_text(c, (Str){json_string_value(v), json_string_length(v)}, out);
-  if (!json_is_array(v)) return call_bad(c, "prompt", "prompt: expected a string, a list of tokens, or a list of these");
+  if (!json_is_array(v)) return call_bad(c, key, "%s: expected a string, a list of tokens, or a list of these", key);
   json_array_foreach(v, i, id) {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= vocab)
-      return call_bad(c, "prompt", "prompt: expected tokens of 0 to %d", vocab - 1);
+      return call_bad(c, key, "%s: expected tokens of 0 to %d", key, vocab - 1);
     if (!tokens_put(out, (int)json_integer_value(id), &err)) return call_err(c, "prompt", &err);
   }
   return true;
@@ -421,7 +421,7 @@ bool completion_jobs(Call *c, const Wishes *w, const json_t *v, bool echo) {
   for (int i = 0; ok && i < c->choices; i++) {
     Tokens prompt = {0};
     c->choice[i].prompt = i / w->n;
-    ok = one_prompt(c, list ? json_array_get(v, (size_t)(i / w->n)) : v, &prompt) && (!echo || i % w->n || echo_prompt(c, &prompt)) &&
+    ok = one_prompt(c, "prompt", list ? json_array_get(v, (size_t)(i / w->n)) : v, &prompt) && (!echo || i % w->n || echo_prompt(c, &prompt)) &&
          call_job(c, i, w, seed + (uint64_t)(i % w->n), &prompt);
     tokens_free(&prompt);
   }
@@ -499,7 +499,7 @@ static bool embeddings_request(Call *c) {
   ok = call_add_choices(c, (int)n) != NULL;
   for (size_t i = 0; ok && i < n; i++) {
     Tokens prompt = {0};
-    ok = one_prompt(c, list ? json_array_get(v, i) : v, &prompt) && job_of_prompt(c, &c->choice[i], &prompt);
+    ok = one_prompt(c, "input", list ? json_array_get(v, i) : v, &prompt) && job_of_prompt(c, &c->choice[i], &prompt);
     if (ok) c->choice[i].job->embed = true;
     tokens_free(&prompt);
   }

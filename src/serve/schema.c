@@ -104,6 +104,8 @@ static int value(Maker *m, int next) {
 /* A digit string of the length of low and high, low <= it <= high. */
 static int digits_between(Maker *m, const char *low, const char *high, int next) {
   if (m->g->err->set || !*low) return next;
+  if (strspn(low, "0") == strlen(low) && strspn(high, "9") == strlen(high))
+    return g_bytes(m->g, '0', '9', digits_between(m, low + 1, high + 1, next));
   if (*low == *high) return g_bytes(m->g, (uint8_t)*low, (uint8_t)*low, digits_between(m, low + 1, high + 1, next));
   char from[32], to[32];
   size_t n = strlen(low);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <netinet/tcp.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
@@ -361,7 +362,7 @@ static void on_end(evutil_socket_t signal_number, short what, void *arg) {
   s->draining = true;
   evhttp_del_accept_socket(s->http, s->socket);
   fprintf(stderr, "ending: %d requests are being answered\n", s->active);
-  if (s->active == 0) event_base_loopbreak(s->base);
+  if (s->active + s->sending == 0) event_base_loopbreak(s->base);
   else evtimer_add(s->patience, &tv);
 }
 
@@ -398,7 +399,9 @@ static bool listen_at(Server *s, Err *err) {
   if (!s->socket) return err_set(err, "cannot listen at %s port %d: %s", s->o->host, s->o->port, strerror(errno));
   struct sockaddr_storage a;
   socklen_t n = sizeof a;
-  int port = s->o->port;
+  int port = s->o->port, on = 1;
+  /* accepted connections inherit it: pieces of a stream must not wait for the receipt of those before */
+  setsockopt(evhttp_bound_socket_get_fd(s->socket), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (getsockname(evhttp_bound_socket_get_fd(s->socket), (struct sockaddr *)&a, &n) == 0)
     port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port : ((struct sockaddr_in *)(void *)&a)->sin_port);
   bool v6 = strchr(s->o->host, ':') != NULL;

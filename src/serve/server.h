@@ -39,7 +39,7 @@ struct Server {
   size_t keys;
   bool draining;
   Call *calls;
-  int active;
+  int active, sending;      /* calls; replies of ended ones that are not all written */
   uint64_t replies[6];      /* by the first digit of the status */
   Arrival arrival[ARRIVALS]; /* by connection; two that fall together only mistime each other */
   KeptMatcher matcher[MATCHERS];

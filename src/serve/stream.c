@@ -104,14 +104,16 @@ static bool wait_prob(Stream *s, Err *err) {
 
 /* Gives out the first n held bytes, and the probabilities of tokens that lie in what is given out; of all where `all`. */
 static bool release(Stream *s, size_t n, bool all, Err *err) {
-  if (n && !buf_put(&s->out, s->held.s, n, err)) return false;
-  memmove(s->held.s, s->held.s + n, s->held.n - n);
-  s->held.n -= n;
-  s->released += n;
+  if (n) {
+    if (!buf_put(&s->out, s->held.s, n, err)) return false;
+    memmove(s->held.s, s->held.s + n, s->held.n - n);
+    s->held.n -= n;
+    s->released += n;
+  }
   size_t k = 0;
   for (; k < s->waits && (all || s->waiting[k].end <= s->released); k++)
     if (!put_prob(&s->out_prob, &s->out_probs, &s->out_cap, &s->waiting[k].prob, err)) return false;
-  memmove(s->waiting, s->waiting + k, (s->waits - k) * sizeof *s->waiting);
+  if (k) memmove(s->waiting, s->waiting + k, (s->waits - k) * sizeof *s->waiting);
   s->waits -= k;
   return true;
 }

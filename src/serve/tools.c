@@ -23,19 +23,19 @@ static bool blank(const char *s, size_t n) {
   return true;
 }
 
+static void drop(ToolParser *p, size_t n) {
+  if (!n) return;
+  memmove(p->held.s, p->held.s + n, p->held.n - n);
+  p->held.n -= n;
+}
+
 /* The first n held bytes go: as text, unless they only part calls. */
 static bool give_text(ToolParser *p, size_t n, ToolFn *fn, void *arg) {
   bool parting = p->calls > 0 && blank(p->held.s, n);
   if (n && !blank(p->held.s, n)) p->any_text = true;
   bool ok = n == 0 || parting || fn(arg, TOOL_PIECE_TEXT, p->calls, p->held.s, n);
-  memmove(p->held.s, p->held.s + n, p->held.n - n);
-  p->held.n -= n;
+  drop(p, n);
   return ok;
-}
-
-static void drop(ToolParser *p, size_t n) {
-  memmove(p->held.s, p->held.s + n, p->held.n - n);
-  p->held.n -= n;
 }
 
 /* Where `what` begins in the held bytes; where none does, where it may still begin. */

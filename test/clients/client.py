@@ -1,0 +1,77 @@
+"""The server through clients that others wrote: openai and LangChain.  client.py URL; prints how many checks held."""
+import json, sys
+from openai import OpenAI, BadRequestError
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+url = sys.argv[1]
+client = OpenAI(base_url=url + "/v1", api_key="none", max_retries=0)
+messages = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Tell me about a cat."}]
+checks = 0
+
+
+def check(ok, what):
+    global checks
+    assert ok, what
+    checks += 1
+
+
+model = client.models.list().data[0].id
+check(client.models.retrieve(model).id == model, "model")
+a = client.chat.completions.create(model=model, messages=messages, max_tokens=24, seed=5, logprobs=True, top_logprobs=3, extra_body={"ignore_eos": True})
+check(a.choices[0].message.content and a.choices[0].finish_reason == "length" and a.usage.completion_tokens == 24, "chat")
+check(len(a.choices[0].logprobs.content) == 24 and len(a.choices[0].logprobs.content[0].top_logprobs) == 3, "logprobs")
+check(len(a.system_fingerprint) == 64, "fingerprint")
+text, usage, reasons = "", None, []
+for e in client.chat.completions.create(model=model, messages=messages, max_tokens=24, seed=5, stream=True, stream_options={"include_usage": True},
+                                        extra_body={"ignore_eos": True}):
+    if e.choices:
+        text += e.choices[0].delta.content or ""
+        reasons += [e.choices[0].finish_reason] if e.choices[0].finish_reason else []
+    usage = e.usage or usage
+check(text == a.choices[0].message.content and usage.completion_tokens == 24 and reasons == ["length"], "stream equals whole")
+b = client.completions.create(model=model, prompt=["Once upon a time", "The dog"], max_tokens=8, n=2, seed=1, logprobs=2, extra_body={"ignore_eos": True})
+check([c.index for c in b.choices] == [0, 1, 2, 3] and b.choices[0].text != b.choices[1].text and len(b.choices[3].logprobs.tokens) == 8, "n")
+alone = client.completions.create(model=model, prompt="The dog", max_tokens=8, seed=2, extra_body={"ignore_eos": True})
+check(alone.choices[0].text == b.choices[3].text, "a choice equals the same seed alone")
+e = client.embeddings.create(model=model, input=["a cat", "a dog"])
+check(len(e.data) == 2 and abs(sum(x * x for x in e.data[0].embedding) - 1) < 1e-4, "embeddings")
+
+schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 150}},
+          "required": ["name", "age"], "additionalProperties": False}
+for seed in range(6):
+    r = client.chat.completions.create(model=model, messages=messages, seed=seed,
+                                       response_format={"type": "json_schema", "json_schema": {"name": "p", "schema": schema, "strict": True}})
+    o = json.loads(r.choices[0].message.content)
+    check(set(o) == {"name", "age"} and 0 <= o["age"] <= 150 and len(o["name"]) <= 12, "schema")
+try:
+    client.chat.completions.create(model=model, messages=messages, response_format={"type": "json_schema", "json_schema": {"name": "p", "schema": {"not": {}}}})
+    check(False, "an unknown keyword must fail")
+except BadRequestError as x:
+    check("not" in str(x), "the error names the keyword")
+
+tool = {"type": "function", "function": {"name": "get_weather", "description": "Weather of a city", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string", "maxLength": 10}, "unit": {"enum": ["C", "F"]}}, "required": ["city", "unit"]}}}
+r = client.chat.completions.create(model=model, messages=messages, tools=[tool], tool_choice="required", parallel_tool_calls=False, seed=1)
+call = r.choices[0].message.tool_calls[0]
+arguments = json.loads(call.function.arguments)
+check(r.choices[0].finish_reason == "tool_calls" and call.function.name == "get_weather" and arguments["unit"] in ("C", "F"), "tool")
+streamed, name = "", None
+for e in client.chat.completions.create(model=model, messages=messages, tools=[tool], tool_choice={"type": "function", "function": {"name": "get_weather"}},
+                                        parallel_tool_calls=False, seed=1, stream=True):
+    for t in (e.choices[0].delta.tool_calls or []) if e.choices else []:
+        name = t.function.name or name
+        streamed += t.function.arguments or ""
+check(name == "get_weather" and json.loads(streamed) == arguments, "tool stream")
+r = client.chat.completions.create(model=model, max_tokens=4, tools=[tool], messages=messages + [
+    {"role": "assistant", "content": None, "tool_calls": [{"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}]},
+    {"role": "tool", "tool_call_id": call.id, "content": "sunny"}])
+check(r.usage.prompt_tokens > 60, "tool results are in the prompt")
+
+chat = ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, max_tokens=8, temperature=0, max_retries=0)
+whole = chat.invoke("Tell me about a cat.").content
+check(whole and "".join(x.content for x in chat.stream("Tell me about a cat.")) == whole, "LangChain stream equals whole")
+check(len(chat.batch(["One day", "Tom", "Lily"])) == 3, "LangChain batch")
+bound = ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, temperature=0, max_retries=0).bind_tools([tool], tool_choice="get_weather")
+check(bound.invoke("weather?").tool_calls[0]["name"] == "get_weather", "LangChain tools")
+check(len(OpenAIEmbeddings(base_url=url + "/v1", api_key="none", model=model, check_embedding_ctx_length=False).embed_query("a cat")) > 0, "LangChain embeddings")
+print(checks)
