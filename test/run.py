@@ -893,11 +893,11 @@ def documents_name_what_exists():
     """Files and options that the documents name must be there."""
     n = 0
     for f in glob.glob("doc/*.md") + ["README.md", "CONTRIBUTING.md"]:
-        for m in re.findall(r"`((?:src|test|tools|doc|models|hw|web)/[\w./-]+)`", open(f).read()):
+        for m in re.findall(r"`((?:src|test|tools|doc|models|hw|web|examples)/[\w./-]+)`", open(f).read()):
             assert os.path.exists(m), f"{f}: {m} does not exist"
             n += 1
     man = open("doc/burin.1").read()
-    for c in ("cast", "run", "chat", "info", "bench", "eval", "rtl", "verify"):
+    for c in ("cast", "run", "chat", "serve", "info", "bench", "eval", "rtl", "verify"):
         for o in re.findall(r"--([a-z-]+)", done(BURIN, c, "--help")):
             assert o.replace("-", "\\-") in man, f"doc/burin.1 lacks --{o} of {c}"
             n += 1

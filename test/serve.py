@@ -469,3 +469,15 @@ def serve_page_works_in_a_browser():
     os.makedirs(out)
     with Server(tiny()) as s:
         return node("page.mjs", s.url + "/", browser, out)
+
+
+@test
+def serve_examples_run():
+    with Server(tiny()) as s:
+        assert done("sh", "examples/fast.sh", s.url).count("\n") == 21
+        assert "calls weather" in done(python_clients(), "examples/tools.py", s.url)
+        assert "50 rows" in done("node", "examples/batch.mjs", s.url, "50")
+        # every option of the unit is one that systemd knows, where it is here to ask
+        if shutil.which("systemd-analyze"):
+            done("systemd-analyze", "verify", "--man=no", os.path.abspath("examples/burin.service"))
+    return 3
