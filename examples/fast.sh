@@ -7,5 +7,6 @@ for seed in $(seq 1 20); do
   curl -sS "$url/v1/completions" -H 'Content-Type: application/json' ${BURIN_API_KEY:+-H "Authorization: Bearer $BURIN_API_KEY"} \
     -d "{\"prompt\": \"Once upon a time\", \"max_tokens\": 24, \"seed\": $seed}" |
     sed 's/.*"text":"\(\([^"\\]\|\\.\)*\)".*/\1/'
+  echo
 done
 echo "20 texts in $((($(date +%s%N) - start) / 1000000)) ms"
