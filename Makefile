@@ -22,7 +22,7 @@ ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-om
 LDFLAGS += -fsanitize=address,undefined
 endif
 
-ROOMS := base model text chip engine cast rtl serve cmd
+ROOMS := base model text chip engine cast rtl plan serve cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
 MACHINE := $(shell uname -m)
 

@@ -897,7 +897,7 @@ def documents_name_what_exists():
             assert os.path.exists(m), f"{f}: {m} does not exist"
             n += 1
     man = open("doc/burin.1").read()
-    for c in ("cast", "run", "chat", "serve", "info", "bench", "eval", "rtl", "verify"):
+    for c in ("cast", "run", "chat", "serve", "info", "bench", "eval", "plan", "diff", "rtl", "verify"):
         for o in re.findall(r"--([a-z-]+)", done(BURIN, c, "--help")):
             assert o.replace("-", "\\-") in man, f"doc/burin.1 lacks --{o} of {c}"
             n += 1
@@ -905,6 +905,7 @@ def documents_name_what_exists():
 
 
 import serve  # noqa: E402, F401
+import plan  # noqa: E402, F401
 import hardware  # noqa: E402, F401: its tests come last
 
 

@@ -14,11 +14,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TECH = "/usr/share/qflow/tech/osu018/"
 LIB, LEF = TECH + "osu018_stdcells.lib", TECH + "osu018_stdcells.lef"
 # module: parameters, other sources.  ROMs and caches are memories of their own and left out (blackbox).
-MODULES = {
-    "burin_step": {}, "burin_max": {"Vec": 8}, "burin_divide": {"Digits": 17, "Radix": 1}, "burin_root": {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"},
-    "burin_quantise": {"Vec": 8, "IndexWidth": 8}, "burin_products": {"Taps": 8, "Codes": 8}, "burin_lane": {"Taps": 8, "CodeBits": 3},
-    "burin_lane_structural": {"Taps": 8, "CodeBits": 3}, "burin_sweep": {"IndexWidth": 8, "Taps": 8, "BlockWords": 2},
-    "burin_score": {"HeadDim": 16}, "burin_softmax": {}, "burin_butterfly": {"Width": 64, "Level": 0}, "burin_sequencer": {}, "burin_port": {}}
+MODULES = [
+    ("burin_step", {}), ("burin_max", {"Vec": 8}), ("burin_divide", {"Digits": 17, "Radix": 1}),
+    ("burin_root", {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"}), ("burin_quantise", {"Vec": 8, "IndexWidth": 8}),
+    ("burin_products", {"Taps": 8, "Codes": 8}), ("burin_lane", {"Taps": 8, "CodeBits": 3}), ("burin_lane_structural", {"Taps": 8, "CodeBits": 3}),
+    ("burin_lane_structural", {"Taps": 64, "CodeBits": 3}), ("burin_sweep", {"IndexWidth": 8, "Taps": 8, "BlockWords": 2}),
+    ("burin_heads", {"Vec": 8, "HeadDim": 16}), ("burin_score", {"HeadDim": 16}), ("burin_softmax", {}),
+    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_sequencer", {}), ("burin_port", {})]
+MEMORIES = ["burin_rom", "burin_kv"]
 CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
 
 
@@ -36,13 +39,21 @@ def lef_areas():
 
 def sources():
     hw = os.path.join(ROOT, "hw")
-    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv"))
+    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv") and f[:-3] not in MEMORIES)
     return [f for f in files if f.endswith("_pkg.sv")] + [f for f in files if not f.endswith("_pkg.sv")]
 
 
+def memory_stub(name):
+    """A memory's header alone, as a black box."""
+    text = open(f"{ROOT}/hw/{name}.sv").read()
+    return "(* blackbox *)\n" + text[text.index(f"module {name}"):text.index(");\n", text.index(f"module {name}"))] + ");\nendmodule\n"
+
+
 def synthesise(name, parameters, folder):
+    for m in MEMORIES:
+        open(f"{folder}/{m}.sv", "w").write(memory_stub(m))
     chparam = " ".join(f"-chparam {k} {v}" for k, v in parameters.items())
-    script = f"""read_verilog -sv -defer {' '.join(sources())}
+    script = f"""read_verilog -sv -defer {' '.join(sources())} {' '.join(f'{folder}/{m}.sv' for m in MEMORIES)}
 read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
 setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
 hierarchy -check -top {name} {chparam}
@@ -109,23 +120,30 @@ def main():
     if a.netlists:
         return netlists(a.netlists)
     areas, rows = lef_areas(), []
-    names = a.only.split(",") if a.only else list(MODULES)
+    wanted = a.only.split(",") if a.only else None
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            cells = synthesise(name, MODULES[name], folder)
+        for name, parameters in MODULES:
+            if wanted and name not in wanted:
+                continue
+            cells = {c: n for c, n in synthesise(name, parameters, folder).items() if not any(m in c for m in MEMORIES)}
             unknown = [c for c in cells if c not in areas]
             if unknown:
                 sys.exit(f"{name}: not mapped to the library: {unknown}")
-            rows.append({"module": name, "parameters": MODULES[name], "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
+            rows.append({"module": name, "parameters": parameters, "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
                          "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(timing(name, folder), 2)})
             r = rows[-1]
-            print(f"{name:24} {r['cells']:6} cells {r['area_um2']:8} um2 {r['path_ns']:6.2f} ns  {MODULES[name]}", flush=True)
+            print(f"{name:24} {r['cells']:6} cells {r['area_um2']:8} um2 {r['path_ns']:6.2f} ns  {parameters}", flush=True)
     if a.write:
         json.dump({"library": "osu018, LEF areas, typical corner, no wires", "tools": subprocess.run(["yosys", "-V"], capture_output=True, text=True).stdout.strip(),
                    "modules": rows}, open(os.path.join(ROOT, "doc/synthesis.json"), "w"), indent=1)
         table = "| module | parameters | cells | flip-flops | full adders | area, um2 | longest path, ns |\n|---|---|---|---|---|---|---|\n" + "".join(
             f"| {r['module']} | {', '.join(f'{k} {v}' for k, v in r['parameters'].items())} | {r['cells']} | {r['flip_flops']} | {r['full_adders']} | {r['area_um2']} | {r['path_ns']} |\n"
             for r in rows)
+        file = os.path.join(ROOT, "src/plan/facts.c")
+        text = open(file).read()
+        rows_c = "".join("    {%s, %s, %d, %g},\n" % (json.dumps(r["module"]), json.dumps(", ".join(f"{k} {v}" for k, v in r["parameters"].items())), r["area_um2"], r["path_ns"])
+                         for r in rows)
+        open(file, "w").write(re.sub(r"(/\* synthesis \*/\n).*?(    /\* end \*/)", lambda m: m[1] + rows_c + m[2], text, flags=re.S))
         file = os.path.join(ROOT, "doc/hardware.md")
         text = open(file).read()
         open(file, "w").write(re.sub(r"(<!-- synthesis -->\n).*?(<!-- end -->)", lambda m: m[1] + table + m[2], text, flags=re.S))

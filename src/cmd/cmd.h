@@ -11,6 +11,7 @@
 #include "chip/chip.h"
 #include "engine/engine.h"
 #include "model/model.h"
+#include "plan/plan.h"
 #include "rtl/rtl.h"
 #include "serve/serve.h"
 #include "text/text.h"
@@ -22,7 +23,7 @@
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 typedef int CommandFn(int argc, char **argv); /* argv[0] is the command's name */
-CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_eval, cmd_info, cmd_rtl, cmd_run, cmd_serve, cmd_verify;
+CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_diff, cmd_eval, cmd_info, cmd_plan, cmd_rtl, cmd_run, cmd_serve, cmd_verify;
 
 /* ---- options: one table a command says names, types, defaults and help ---- */
 typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT, OPT_LIST } OptionType;

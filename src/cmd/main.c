@@ -16,6 +16,8 @@ static const struct {
     {"info", cmd_info, "say what a model or chip file holds"},
     {"bench", cmd_bench, "measure prefill and decode speed"},
     {"eval", cmd_eval, "measure perplexity, and the distance to the source model"},
+    {"plan", cmd_plan, "say what the chip would be: speed, area, power, money"},
+    {"diff", cmd_diff, "count and price what changes in the masks between two chips"},
     {"rtl", cmd_rtl, "write a chip as SystemVerilog"},
     {"verify", cmd_verify, "simulate that hardware and compare it with the engine"},
 };

@@ -14,13 +14,25 @@ typedef struct {
   int n;
 } Chips;
 
-/* What the chip's own hardware would do for one user at the middle of its context: the cycle function of the emitted design. */
+/* What the chip's own hardware would do for one user: the plan's nominal speed in N6, on as few dies as it takes. */
 static double hard_wired_tps(const Chip *c) {
-  Err ignored = {0};
+  Err err = {0};
   RtlKnobs k;
-  RtlDesign d;
-  if (!rtl_knobs("n6", &c->shape, &k, &ignored) || !rtl_design(&d, &c->shape, &k, &ignored)) return 0;
-  return 1e9 / (double)rtl_cycles(&d, c->shape.context / 2, true, true);
+  PlanInput in;
+  double value[FACTS], out[OUTPUTS];
+  int points;
+  const Node *node = plan_node_of("N6", &err);
+  if (!node || !rtl_knobs("n6", &c->shape, &k, &err)) return 0;
+  k.context = c->shape.context < 2048 ? c->shape.context : 2048;
+  if (!plan_input(&in, &c->shape, c, 0, &k, k.context / 2, node, &err)) return 0;
+  for (int chips = plan_least_chips(&in, 858); chips <= 8; chips++) {
+    Err no_fit = {0};
+    if (!plan_search(&in, c, 0, AIM_SPEED, 858, 600, chips, NULL, 0, &points, &no_fit)) continue;
+    plan_nominal(&in, value);
+    plan_evaluate(&in, value, out);
+    return out[O_TPS];
+  }
+  return 0;
 }
 
 /* NAME=PATH, or PATH: then the file's name without .chip or .gguf. */
@@ -36,7 +48,7 @@ static bool add_chip(Chips *s, const char *what, const MachineOptions *m, Err *e
   Runner *r = &s->runner[s->n];
   if (!runner_open(r, path, m, err)) return false;
   s->chip[s->n] = (ServeChip){s->name[s->n], &r->chip, r->engine, r->tokenizer, hard_wired_tps(&r->chip),
-                              "cycles of the emitted design of size n6, half of the context filled, at an assumed clock of 1 GHz"};
+                              "burin plan, nominal facts, N6, half of a KV cache of at most 2,048 positions filled"};
   s->n++;
   if (!r->tokenizer) return err_set(err, "%s: the model has no tokenizer", path);
   return true;

@@ -6,26 +6,43 @@
 #include <string.h>
 #include <sys/stat.h>
 
-RtlCounts rtl_counts(const RtlDesign *d, const Chip *c) {
+int rtl_matrices(const RtlDesign *d) { return rtl_mats(d); }
+
+/* Bits of matrix number i. */
+typedef int WidthFn(const RtlDesign *d, const void *of, int i);
+
+static RtlCounts counts(const RtlDesign *d, WidthFn *width, const void *of, int embed_bits) {
   const RtlKnobs *k = &d->knobs;
   RtlCounts n = {0};
   uint64_t groups = k->taps > GROUP ? (uint64_t)(k->taps / GROUP) : 1;
   for (int i = 0; i < rtl_mats(d); i++) {
-    const Matrix *m = rtl_mat(d, c, i);
     const RtlExtent *x = &d->mat[rtl_kind(d, i)];
-    n.code_words[rtl_width_index(m->bits)] += (uint64_t)x->blocks * (uint64_t)x->words;
+    int bits = width(d, of, i);
+    n.code_words[rtl_width_index(bits)] += (uint64_t)x->blocks * (uint64_t)x->words;
     n.scale_words += (uint64_t)x->blocks * (uint64_t)x->scale_words;
     n.row_scale_words += (uint64_t)x->row_words;
-    if (m->bits > n.code_bits) n.code_bits = m->bits;
+    if (bits > n.code_bits) n.code_bits = bits;
   }
-  for (int w = 0; w < RTL_WIDTHS; w++) n.rom_bits += n.code_words[w] * (uint64_t)k->lanes * (uint64_t)k->taps * (uint64_t)rtl_width_bits[w];
-  n.rom_bits += n.scale_words * (uint64_t)k->lanes * groups * 6 + n.row_scale_words * (uint64_t)k->vec * 16;
+  for (int w = 0; w < RTL_WIDTHS; w++) n.code_rom_bits += n.code_words[w] * (uint64_t)k->lanes * (uint64_t)k->taps * (uint64_t)rtl_width_bits[w];
+  n.rom_bits = n.code_rom_bits + n.scale_words * (uint64_t)k->lanes * groups * 6 + n.row_scale_words * (uint64_t)k->vec * 16;
   n.rom_bits += (uint64_t)rtl_mats(d) * (1u << n.code_bits) * 8;
-  n.rom_bits += (uint64_t)c->embed.rows * ((uint64_t)c->embed.cols * (uint64_t)c->embed.bits + 16);
+  n.rom_bits += (uint64_t)d->shape.vocab * ((uint64_t)d->shape.dim * (uint64_t)embed_bits + 16);
   n.rom_bits += (uint64_t)((k->context + ROTARY_LOW - 1) / ROTARY_LOW + ROTARY_LOW) * (uint64_t)d->shape.head_dim * 16;
   uint64_t rows = ((uint64_t)k->context + (uint64_t)k->scan - 1) / (uint64_t)k->scan;
   n.sram_bits = (uint64_t)d->shape.layers * (uint64_t)d->shape.kv_heads * rows * (uint64_t)k->scan * 2 * ((uint64_t)d->shape.head_dim * 8 + 16);
   return n;
+}
+
+static int width_of_chip(const RtlDesign *d, const void *chip, int i) { return rtl_mat(d, chip, i)->bits; }
+
+RtlCounts rtl_counts(const RtlDesign *d, const Chip *c) { return counts(d, width_of_chip, c, c->embed.bits); }
+
+static int width_of_list(const RtlDesign *d, const void *bits, int i) { return (void)d, ((const int *)bits)[i]; }
+
+RtlCounts rtl_counts_of(const RtlDesign *d, const int *bits, int embed_bits) { return counts(d, width_of_list, bits, embed_bits); }
+
+void rtl_widths(const RtlDesign *d, const Chip *c, int *bits) {
+  for (int i = 0; i < rtl_mats(d); i++) bits[i] = rtl_mat(d, c, i)->bits;
 }
 
 /* ---- files ---- */

@@ -68,9 +68,14 @@ typedef struct {
   int code_bits; /* of the widest code */
   uint64_t code_words[RTL_WIDTHS];
   uint64_t scale_words, row_scale_words;
+  uint64_t code_rom_bits; /* of the banks of codes */
   uint64_t rom_bits, sram_bits;
 } RtlCounts;
 RtlCounts rtl_counts(const RtlDesign *d, const Chip *c);
+/* The same from the bits of each matrix alone, layer by layer and then the head. */
+int rtl_matrices(const RtlDesign *d);
+RtlCounts rtl_counts_of(const RtlDesign *d, const int *bits, int embed_bits);
+void rtl_widths(const RtlDesign *d, const Chip *c, int *bits);
 
 /* Writes the design to a directory, which is made if it is not there: hw/, rom/, burin_chip.sv, burin.f, Makefile, burin.sdc,
  * README.md.  The chip must be whole and verified (chip_verify_all). */
