@@ -69,7 +69,7 @@ static void cards(Page *p) {
 /* ---- comparison, logarithmic ---- */
 
 static void bar(Page *p, int row, const char *name, double low, double nominal, double high, const char *evidence, const char *fill) {
-  double x = 300, scale = 330.0 / 4, y = 16 + row * 26; /* 10 .. 100,000 */
+  double x = 300, scale = 380.0 / 5, y = 16 + row * 26; /* 10 .. 1,000,000 */
   double w = (log10(nominal) - 1) * scale, from = (log10(low) - 1) * scale, to = (log10(high) - 1) * scale;
   PUT(p, "<text x=8 y=%.0f>%s</text><rect x=%.0f y=%.0f width=%.1f height=16 fill='var(--%s)'/>", y + 13, name, x, y, w, fill);
   if (high > low) PUT(p, "<path d='M%.1f %.0fH%.1f' stroke='var(--ink)' stroke-width=1.5 />", x + from, y + 8, x + to);
@@ -188,7 +188,7 @@ static void pareto(Page *p, const PlanPoint *front, int n) {
   PUT(p, "<h2>Speed against energy</h2><svg viewBox='0 0 800 340' role=img aria-label='Pareto front'><path d='M70 20V290H780' stroke='var(--ink)' fill=none />"
          "<text x=420 y=330 text-anchor=middle class=s>tokens/s, one user</text><text x=20 y=16 class=s>tokens/J</text>");
   for (int i = 0; i <= 4; i++) {
-    PUT(p, "<text x=%d y=308 text-anchor=middle class=s>", 70 + 710 * i / 4);
+    PUT(p, "<text x=%d y=308 text-anchor=%s class=s>", 70 + 710 * i / 4, i < 4 ? "middle" : "end");
     number(p, fast * i / 4);
     PUT(p, "</text><text x=64 y=%d text-anchor=end class=s>", 294 - 270 * i / 4);
     number(p, thrifty * i / 4);
