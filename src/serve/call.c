@@ -13,7 +13,6 @@ const ServeChip *call_chip(const Call *c) { return &c->server->chip[c->chip]; }
 Scheduler *server_scheduler(const Server *s) { return s->scheduler; }
 const ServeOptions *server_options(const Server *s) { return s->o; }
 double server_started(const Server *s) { return s->started; }
-const TokenTrie *server_trie(const Server *s, int chip) { return s->trie[chip]; }
 const ChatTemplate *server_template(const Server *s, int chip) { return s->template[chip]; }
 const char *server_hash(const Server *s, int chip) { return s->hash[chip]; }
 uint64_t server_requests(const Server *s, int status_class) { return s->replies[status_class]; }

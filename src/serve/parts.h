@@ -93,7 +93,6 @@ const ServeChip *server_chips(const Server *s, int *n);
 Scheduler *server_scheduler(const Server *s);
 const ServeOptions *server_options(const Server *s);
 double server_started(const Server *s);
-const TokenTrie *server_trie(const Server *s, int chip);
 const ChatTemplate *server_template(const Server *s, int chip);
 const char *server_hash(const Server *s, int chip);
 uint64_t server_requests(const Server *s, int status_class);
