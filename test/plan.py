@@ -93,7 +93,7 @@ def plan_is_quick_and_says_what_is_wrong():
         start = time.time()
         done(BURIN, *options)
         assert time.time() - start < limit, (options, time.time() - start)
-    assert "6 chips" in done(BURIN, "plan", "--shape", "llama-3.1-70b") or "chips in N6" in done(BURIN, "plan", "--shape", "llama-3.1-70b")
+    assert "chips in N6" in done(BURIN, "plan", "--shape", "llama-3.1-70b")
     slow, thrifty = plan("--optimise", "speed"), plan("--optimise", "energy")
     assert slow["tokens_per_second"]["nominal"] > thrifty["tokens_per_second"]["nominal"] and slow["tokens_per_joule"]["nominal"] < thrifty["tokens_per_joule"]["nominal"]
     for options, what in ((("--node", "N2"), "N2"), (("--set", "x=1"), "x"), (("--set", "wafer, 300 mm"), "fact=number"), (("--optimise", "beauty"), "beauty"), (("--bits", "9"), "bits"),

@@ -293,7 +293,7 @@ def serve_asks_for_keys_and_ends_in_order():
     body = {"prompt": "Once", "max_tokens": 3}
     with Server(tiny(), "--api-key-file", keys, "--cors", "https://example.org") as s:
         ask = lambda k, where="/v1/completions": s.ask("POST", where, body, {"Authorization": f"Bearer {k}"} if k else {})
-        assert ask(None)[0] == 401 and ask("wrong")[0] == 401 and ask("first-key")[0] == 200 and ask("first-key ")[0] in (200, 401)
+        assert ask(None)[0] == 401 and ask("wrong")[0] == 401 and ask("first-key")[0] == 200
         assert json.loads(s.ask("POST", "/generate", body)[1]) == {"detail": "Unauthorized"}
         assert s.ask("GET", "/health")[0] == 200 and s.ask("GET", "/")[0] == 200 and s.ask("GET", "/metrics")[0] == 401
         assert ask("first-key")[2].getheader("Access-Control-Allow-Origin") == "https://example.org"
@@ -454,7 +454,8 @@ def serve_keeps_to_its_openapi_document():
         r = run(os.path.join(os.path.dirname(python_clients()), "schemathesis"), "--config-file", "test/clients/schemathesis.toml", "run", f"{s.url}/openapi.json", "--url", s.url, "--max-examples", "40", "--checks", "all",
                 # keys are not asked for here; tokens beyond a vocabulary satisfy the document
                 "--exclude-checks", "allow_header_conformance,ignored_auth,positive_data_acceptance", "--request-timeout", "20",
-                "--continue-on-failure", "--workers", "2", "--generation-deterministic", timeout=500)
+                "--continue-on-failure", "--workers", "1",  # ast.parse of CPython 3.11 is not safe in threads
+                "--generation-deterministic", timeout=500)
         m = re.search(r"(\d+) generated", r.stdout)
         assert r.returncode == 0 and m, r.stdout[-4000:]
     return int(m.group(1))

@@ -116,16 +116,11 @@ static void expressions_match_whole_texts(void **state) {
 static void expressions_that_cannot_be_exact_are_errors(void **state) {
   (void)state;
   static const char *const bad[] = {"(", ")", "a)", "[a", "*a", "a{3,2}", "a{99999}", "(?=a)", "(?<n>a)", "\\1", "a^b", "a$b", "^a|b$", "\\", "\\p{L}", "[z-a]",
-                                    "\xFF", "((((a{9999}){9999}){9999}){9999})", "\\u12"};
+                                    "\xFF", "\\u12"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     Err err = {0};
     Matcher *m = matcher_new(grammar_of_regex(str_from(bad[i]), &err), trie, &err);
-    if (m) { /* nothing of it was built too large: then it must at least stand */
-      matcher_free(m);
-      if (!strstr(bad[i], "9999}){")) fail_msg("'%s' was taken", bad[i]);
-    } else {
-      assert_true(err.set);
-    }
+    if (m || !err.set) fail_msg("'%s' was taken", bad[i]);
   }
   char deep[300];
   Err err = {0};

@@ -14,7 +14,7 @@ typedef struct {
   KnobOptions knobs;
 } PlanOptions;
 
-enum { DRAWS = 1000, MOST_FRONT = 64, MOST_DIES = 64 };
+enum { MOST_FRONT = 64, MOST_DIES = 64 };
 
 typedef struct {
   PlanInput in;
@@ -138,21 +138,25 @@ static bool sized(const KnobOptions *k) {
   return k->size || k->knobs.lanes || k->knobs.taps || k->knobs.vec || k->knobs.scan || k->knobs.heads || k->knobs.radix;
 }
 
+/* The search's size, and the front that the page shows.  A size that was given stays, and needs the search for the front only. */
 static bool search(Plan *p, const Chip *chip, const PlanOptions *o, Err *err) {
   static const char *const aim[] = {"speed", "energy", "cost"};
+  bool given = sized(&o->knobs);
   int a = 0;
-  PlanInput in = p->in; /* the page has a front also where the size is given */
+  if (o->optimise && given) return err_set(err, "optimise: the size is given");
   for (; o->optimise && a < 3 && strcmp(aim[a], o->optimise) != 0; a++) {}
-  if (a == 3 || (o->optimise && sized(&o->knobs)))
-    return err_set(err, a < 3 ? "optimise: the size is given%s" : "optimise: expected speed, energy or cost, found '%s'", a < 3 ? "" : o->optimise);
+  if (a == 3) return err_set(err, "optimise: expected speed, energy or cost, found '%s'", o->optimise);
   if (o->chips < 0 || o->chips > MOST_DIES) return err_set(err, "chips: expected 1 to %d, found %d", MOST_DIES, o->chips);
+  if (given && !plan_fit(&p->in, o->die, o->chips ? o->chips : MOST_DIES, err)) return false;
+  if (given && !o->html) return true;
+  PlanInput in = p->in;
+  Err e = {0};
   for (int chips = o->chips ? o->chips : plan_least_chips(&in, o->die);; chips++) { /* as few as it takes, unless told */
-    Err e = {0};
+    e = (Err){0};
     if (plan_search(&in, chip, o->bits, (PlanAim)a, o->die, o->watts, chips, p->front, MOST_FRONT, &p->points, &e)) break;
-    if (o->chips || chips >= MOST_DIES) return err_set(err, "%s", e.text);
+    if (o->chips || chips >= MOST_DIES) return given || err_set(err, "%s", e.text);
   }
-  if (sized(&o->knobs)) return plan_fit(&p->in, o->die, o->chips ? o->chips : MOST_DIES, err);
-  p->in = in;
+  if (!given) p->in = in;
   return true;
 }
 
@@ -175,7 +179,7 @@ static bool run_plan(const char *path, const PlanOptions *o, Err *err) {
   if (ok) {
     if (o->shape) snprintf(p->title, sizeof p->title, "%s at %g bits a weight (random codes)", o->shape, o->bits);
     else snprintf(p->title, sizeof p->title, "%s, %.2f bits a weight", file_name(path), p->in.code_bits / p->in.weights);
-    plan_bands(&p->in, DRAWS, 1, p->band);
+    plan_bands(&p->in, 1, p->band);
     if (o->facts) print_facts(&p->in);
     else if (o->json) plan_json(p, err);
     else print_text(p);

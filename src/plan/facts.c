@@ -164,7 +164,9 @@ const Fact plan_general[GENERAL_FACTS] = {
     [G_VOLUME] = {"chips of one model", "1", 1e3, 1e4, 1e5, A, '-', "unproven: nobody has sold such numbers"},
     [G_LINK_LATENCY] = {"from chip to chip", "ns", 50, 150, 400, A, 'L', "short-reach serial links"},
     [G_LINK_ENERGY] = {"from chip to chip", "pJ/bit", .5, 1.5, 5, A, 'L', "short-reach serial links"},
+    [G_MASK_WEEKS] = {"weight masks: data and checks", "week", 1, 1, 2, P, 'M', "published chip: a week from weights to RTL (Next Platform 2026)"},
     [G_FOUNDRY_WEEKS] = {"foundry: weight masks, metal layers, test", "week", 6, 8, 12, P, 'M', "published chip: about 2 months (EE Times 2026)"},
+    [G_ASSEMBLY_WEEKS] = {"package and boards", "week", 1, 2, 4, A, '-', "common for flip-chip packages"},
     [G_NEW_BASE_WEEKS] = {"foundry: a new base, all layers", "week", 16, 22, 30, A, 'L', "common for leading nodes"},
 };
 

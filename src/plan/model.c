@@ -14,7 +14,7 @@ const OutputName plan_output[OUTPUTS] = {
     [O_TOKENS_PER_JOULE] = {"tokens_per_joule", "tokens/J", "tokens/s over watts"},
     [O_CHIP_COST] = {"usd_per_chip", "$", "good die, package, test; all chips; without NRE"},
     [O_MTOK_COST] = {"usd_per_mtok", "$/Mtoken", "silicon, system, NRE, power, facility, operations over the tokens of a life"},
-    [O_CYCLES_RTL] = {"cycles_rtl", "cycles", "rtl_cycles: exact, equal to simulation"},
+    [O_CYCLES_RTL] = {"cycles_rtl", "cycles", "rtl_cycles of a greedy token: exact, equal to simulation"},
     [O_CYCLES_WIRE] = {"cycles_wire", "cycles", "8 crossings of half a die in each layer; not in the RTL"},
     [O_PATH_NS] = {"path_ns", "ns", "longest path in osu018, grown to the design's widths"},
     [O_AREA_ROM] = {"rom_mm2", "mm2", "bits over bare density times array efficiency at the depth of a column, in which banks of all widths share bit lines; spares"},
@@ -196,8 +196,6 @@ double dies_of(double area, double diameter) {
   return n > 1 ? n : 1;
 }
 
-static const double H100_BATCH_TPS = 15220; /* plan_system */
-
 static void money(const PlanInput *in, const double *n, const double *g, double *o) {
   double array = (o[O_AREA_ROM] + o[O_AREA_LANES] + o[O_AREA_SRAM]) / o[O_DIE];
   o[O_DIES] = dies_of(o[O_DIE], g[G_WAFER_DIAMETER]);
@@ -219,7 +217,7 @@ static void money(const PlanInput *in, const double *n, const double *g, double 
   o[O_MTOK_OPERATIONS] = o[O_SYSTEM_COST] * g[G_MAINTENANCE] * g[G_LIFE] / mtok;
   o[O_MTOK_COST] = 0;
   for (int i = O_MTOK_SILICON; i <= O_MTOK_OPERATIONS; i++) o[O_MTOK_COST] += o[i];
-  double gpu = g[G_GPU_HOUR] / (H100_BATCH_TPS * 3600 / 1e6), saved = gpu - (o[O_MTOK_COST] - o[O_MTOK_NRE]);
+  double gpu = g[G_GPU_HOUR] / (plan_system[PLAN_H100].batch * 3600 / 1e6), saved = gpu - (o[O_MTOK_COST] - o[O_MTOK_NRE]);
   o[O_BREAK_EVEN] = saved > 0 ? o[O_NRE] / saved * 1e6 : INFINITY;
 }
 
@@ -247,14 +245,11 @@ static int by_value(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-enum { MOST_DRAWS = 4000 };
-
-void plan_bands(const PlanInput *in, int draws, uint64_t seed, Band band[OUTPUTS]) {
-  static _Thread_local double all[OUTPUTS][MOST_DRAWS];
+void plan_bands(const PlanInput *in, uint64_t seed, Band band[OUTPUTS]) {
+  static _Thread_local double all[OUTPUTS][PLAN_DRAWS];
   double value[FACTS], out[OUTPUTS];
   Pcg p = pcg_seed(seed, 3);
-  if (draws > MOST_DRAWS) draws = MOST_DRAWS;
-  for (int k = 0; k < draws; k++) {
+  for (int k = 0; k < PLAN_DRAWS; k++) {
     for (int i = 0; i < FACTS; i++) value[i] = draw(&in->fact[i], &p);
     for (int i = G_EFFICIENCY_1024; i <= G_EFFICIENCY_8192; i++) { /* one compiler: its four points move together */
       const Fact *f = &in->fact[NODE_FACTS + i], *first = &in->fact[NODE_FACTS + G_EFFICIENCY_1024];
@@ -269,8 +264,8 @@ void plan_bands(const PlanInput *in, int draws, uint64_t seed, Band band[OUTPUTS
   plan_nominal(in, value);
   plan_evaluate(in, value, out);
   for (int i = 0; i < OUTPUTS; i++) {
-    qsort(all[i], (size_t)draws, sizeof(double), by_value);
-    band[i] = (Band){all[i][draws / 10], out[i], all[i][draws - 1 - draws / 10]};
+    qsort(all[i], PLAN_DRAWS, sizeof(double), by_value);
+    band[i] = (Band){all[i][PLAN_DRAWS / 10], out[i], all[i][PLAN_DRAWS - 1 - PLAN_DRAWS / 10]};
   }
 }
 
@@ -344,7 +339,7 @@ bool plan_fit(PlanInput *in, double die_limit, int most_chips, Err *err) {
   int best = 0;
   plan_nominal(in, value);
   if (die_limit > value[NODE_FACTS + G_RETICLE]) die_limit = value[NODE_FACTS + G_RETICLE];
-  for (in->chips = 1; in->chips <= most_chips; in->chips++) {
+  for (in->chips = plan_least_chips(in, die_limit); in->chips <= most_chips; in->chips++) {
     for (in->group_lanes = 32; in->group_lanes <= 1024; in->group_lanes *= 2) {
       plan_evaluate(in, value, out);
       if (out[O_DIE] <= die_limit && out[O_E_TOKEN] < least) least = out[O_E_TOKEN], best = in->group_lanes;

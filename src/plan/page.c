@@ -29,6 +29,10 @@ static const char style[] =
     "border:1px solid var(--line);border-radius:10px;display:block}text{fill:var(--ink);font:13px system-ui,sans-serif}.s{fill:var(--soft);font-size:11px}"
     "sup{color:var(--b);font-weight:600}@media print{body{background:#fff}h2{break-after:avoid}svg,table{break-inside:avoid}}</style>";
 
+static void escaped(Page *p, const char *s) {
+  for (; *s; s++) PUT(p, *s == '<' || *s == '&' ? "&#%d;" : "%c", *s);
+}
+
 static const char *const colour[7] = {"a", "c", "b", "d", "e", "f", "g"};
 
 static void number(Page *p, double x) {
@@ -63,7 +67,7 @@ static void cards(Page *p) {
   card(p, "chips and packages", O_CHIP_COST, 1, "$");
   card(p, "a million tokens", O_MTOK_COST, 100, "cent");
   PUT(p, "</div><p class=soft>Large: with nominal facts. Below: 10 %% to 90 %% of %d draws over the bands of all facts. Marks: <sup>M</sup> measured here, <sup>P</sup> published, "
-         "<sup>D</sup> derived from counts of the emitted design and facts, <sup>A</sup> assumed, <sup>F</sup> fitted.</p>", 1000);
+         "<sup>D</sup> derived from counts of the emitted design and facts, <sup>A</sup> assumed, <sup>F</sup> fitted.</p>", PLAN_DRAWS);
 }
 
 /* ---- comparison, logarithmic ---- */
@@ -215,7 +219,7 @@ static void row(Page *p, const char *what, double gpu, double chip, const char *
 }
 
 static void against_gpu(Page *p) {
-  const PlanSystem *h = &plan_system[1];
+  const PlanSystem *h = &plan_system[PLAN_H100];
   const Band *b = p->b;
   double hour = p->in->fact[NODE_FACTS + G_GPU_HOUR].nominal, batch = 1e8 * hour / (h->batch * 3600), single = 1e8 * hour / (h->nominal * 3600), cents = 100 * b[O_MTOK_COST].nominal;
   PUT(p, "<h2>H100 and this chip</h2><div class=scroll tabindex=0><table><tr><th>Llama 3.1 8B<th class=n>H100<th class=n>this plan<th class=n>ratio</tr>");
@@ -237,19 +241,27 @@ static void against_gpu(Page *p) {
       100 * hardware / all, 100 * power / all, 100 * b[O_MTOK_FACILITY].nominal / all, 100 * b[O_MTOK_OPERATIONS].nominal / all);
 }
 
+static void step(Page *p, const char *what, const char *who, double start, int fact) {
+  const Fact *f = &p->in->fact[NODE_FACTS + fact];
+  PUT(p, "<tr><td>%s<td>%s<td class=n>", what, who);
+  if (start >= 0) PUT(p, "%.0f", start);
+  else PUT(p, "after its design");
+  PUT(p, "<td class=n>%.0f (%.0f-%.0f) weeks<sup>%s</sup></tr>", f->nominal, f->low, f->high, mark[f->class]);
+}
+
 static void calendar(Page *p) {
-  const Fact *foundry = &p->in->fact[NODE_FACTS + G_FOUNDRY_WEEKS], *base = &p->in->fact[NODE_FACTS + G_NEW_BASE_WEEKS];
+  double masks = p->in->fact[NODE_FACTS + G_MASK_WEEKS].nominal, ready = masks + p->in->fact[NODE_FACTS + G_FOUNDRY_WEEKS].nominal;
   PUT(p, "<h2>From a model to chips</h2><div class=scroll tabindex=0><table><tr><th>step<th>who<th class=n>starts, week<th class=n>takes</tr>"
-         "<tr><td>cast: weights to integers<td>burin<td class=n>0<td class=n>4 minutes (135M)<sup>M</sup>, 9-18 hours (8B, two cores)<sup>D</sup></tr>"
-         "<tr><td>RTL and ROM images, checked against the engine<td>burin<td class=n>0<td class=n>minutes<sup>M</sup></tr>"
-         "<tr><td>weight masks: data and checks<td>designer<td class=n>0<td class=n>1 week<sup>P</sup></tr>"
-         "<tr><td>weight layers on finished base wafers, test<td>foundry<td class=n>1<td class=n>%.0f (%.0f-%.0f) weeks<sup>P</sup></tr>"
-         "<tr><td>package, boards<td>assembly<td class=n>%.0f<td class=n>2 weeks<sup>A</sup></tr>"
-         "<tr><td>instead, for a new shape: base layers as well<td>foundry<td class=n>after its design<td class=n>%.0f (%.0f-%.0f) weeks<sup>A</sup></tr></table></div>",
-      foundry->nominal, foundry->low, foundry->high, 1 + foundry->nominal, base->nominal, base->low, base->high);
+         "<tr><td>cast: weights to integers<td>burin<td class=n>0<td class=n>4 minutes (135M, two cores)<sup>M</sup>, 9-18 hours (8B, <code>cast --dry-run</code>)<sup>D</sup></tr>"
+         "<tr><td>RTL and ROM images, checked against the engine<td>burin<td class=n>0<td class=n>minutes<sup>M</sup></tr>");
+  step(p, "weight masks: data and checks", "designer", 0, G_MASK_WEEKS);
+  step(p, "weight layers on finished base wafers, test", "foundry", masks, G_FOUNDRY_WEEKS);
+  step(p, "package, boards", "assembly", ready, G_ASSEMBLY_WEEKS);
+  step(p, "instead, for a new shape: base layers as well", "foundry", -1, G_NEW_BASE_WEEKS);
+  PUT(p, "</table></div>");
   PUT(p, "<h2>Its limits, in numbers</h2><ul><li>One model only: another of the same shape costs ");
   number(p, p->b[O_RESPIN].nominal);
-  PUT(p, " $ of masks<sup>D</sup> and %.0f weeks; another shape ", 1 + foundry->nominal);
+  PUT(p, " $ of masks<sup>D</sup> and %.0f weeks; another shape ", ready);
   number(p, p->b[O_NRE].nominal);
   PUT(p, " $<sup>D</sup>.</li><li>Volume is unproven: design and masks come back after ");
   number(p, p->b[O_BREAK_EVEN].nominal);
@@ -319,9 +331,9 @@ bool plan_page(const PlanInput *in, const char *title, const Band *band, const P
   Page page = {in, band, out, err}, *p = &page;
   const RtlKnobs *k = &in->design.knobs;
   PUT(p, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>burin plan: ");
-  for (const char *c = title; *c; c++) PUT(p, *c == '<' || *c == '&' ? "&#%d;" : "%c", *c);
+  escaped(p, title);
   PUT(p, "</title>%s<main><h1>", style);
-  for (const char *c = title; *c; c++) PUT(p, *c == '<' || *c == '&' ? "&#%d;" : "%c", *c);
+  escaped(p, title);
   PUT(p, "</h1><p>The hard-wired chip of this model in %s: %d lanes of %d taps, vectors of %d, attention over %d positions a cycle for %d heads; a KV cache of %d positions; "
          "speeds at position %d.</p>", in->node->name, k->lanes, k->taps, k->vec, k->scan, k->heads, k->context, in->position);
   cards(p);

@@ -30,7 +30,7 @@ typedef enum {
 typedef enum {
   G_EFFICIENCY_1024, G_EFFICIENCY_2048, G_EFFICIENCY_4096, G_EFFICIENCY_8192, G_SRAM_EFFICIENCY, G_UTILISATION, G_TRANSISTORS_GATE, G_FO4_180, G_DOUBLING, G_TIMING_MARGIN,
   G_TOGGLE, G_POWER_MARGIN, G_IO_RING, G_SPARE, G_REPAIRED, G_AIR_LIMIT, G_RETICLE, G_WAFER_DIAMETER, G_WEIGHT_MASKS, G_PACKAGE, G_SYSTEM, G_SYSTEM_POWER,
-  G_NRE_DESIGN, G_GPU_HOUR, G_PUE, G_ENERGY_PRICE, G_FACILITY, G_MAINTENANCE, G_LIFE, G_UTILISED, G_VOLUME, G_LINK_LATENCY, G_LINK_ENERGY, G_FOUNDRY_WEEKS, G_NEW_BASE_WEEKS,
+  G_NRE_DESIGN, G_GPU_HOUR, G_PUE, G_ENERGY_PRICE, G_FACILITY, G_MAINTENANCE, G_LIFE, G_UTILISED, G_VOLUME, G_LINK_LATENCY, G_LINK_ENERGY, G_MASK_WEEKS, G_FOUNDRY_WEEKS, G_ASSEMBLY_WEEKS, G_NEW_BASE_WEEKS,
   GENERAL_FACTS
 } GeneralFact;
 enum { FACTS = NODE_FACTS + GENERAL_FACTS };
@@ -54,6 +54,7 @@ typedef struct {
   double die_mm2, watts;     /* 0: not published */
   const char *source;
 } PlanSystem;
+enum { PLAN_H100 = 1 }; /* place of the H100 among them */
 extern const PlanSystem plan_system[];
 extern const int plan_systems;
 
@@ -111,8 +112,9 @@ void plan_nominal(const PlanInput *in, double value[FACTS]);
 typedef struct {
   double low, nominal, high; /* 10 %, with nominal facts, 90 % */
 } Band;
-/* Nominal, and the range over `draws` draws of all facts from their bands. */
-void plan_bands(const PlanInput *in, int draws, uint64_t seed, Band out[OUTPUTS]);
+/* Nominal, and the range over PLAN_DRAWS draws of all facts from their bands. */
+enum { PLAN_DRAWS = 1000 };
+void plan_bands(const PlanInput *in, uint64_t seed, Band out[OUTPUTS]);
 
 /* Fewer chips than this cannot hold the ROM, whatever their size. */
 int plan_least_chips(const PlanInput *in, double die_limit);

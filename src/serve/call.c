@@ -251,6 +251,22 @@ Choice *call_add_choices(Call *c, int n) {
   return c->choice;
 }
 
+void call_trigger(Call *c, const ToolParser *p) {
+  for (int i = 0; i < c->choices; i++) {
+    c->choice[i].job->trigger = p->format == TOOLS_HERMES ? "<tool_call>" : tool_frame[TOOLS_LLAMA3].open;
+    c->choice[i].job->trigger_anywhere = p->anywhere;
+  }
+}
+
+bool call_failed(Call *c) {
+  for (int i = 0; i < c->choices; i++) {
+    const Choice *x = &c->choice[i];
+    if (x->finish == FINISH_CANCELLED) call_problem(c, 503, "server_error", NULL, "the server is shutting down");
+    else if (x->finish == FINISH_ERROR) call_err(c, NULL, &x->job->err);
+  }
+  return c->problem.status != 0;
+}
+
 void call_start(Call *c, const Style *style) {
   Err err = {0};
   Job **jobs = mem_alloc((size_t)c->choices, sizeof *jobs, &err);

@@ -198,6 +198,8 @@ bool call_wishes(Call *c, Wishes *w) {
 
 /* ---- jobs ---- */
 
+uint64_t wishes_seed(const Wishes *w) { return w->seeded ? w->seed : random_seed() >> 11; /* 53 bits: every JSON reader keeps them */ }
+
 bool job_of_prompt(Call *c, Choice *x, Tokens *prompt) {
   Err err = {0};
   const ServeOptions *o = server_options(c->server);

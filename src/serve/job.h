@@ -56,7 +56,7 @@ struct Job {
   /* ---- made so far; under the scheduler's lock ---- */
   Buf text;
   TokenProb *prob;
-  size_t probs, prob_cap;
+  size_t probs;
   float *vector;           /* (dim) of an embedding */
   JobCounts counts;
   Finish finish;

@@ -154,6 +154,11 @@ static bool grow(void *p, int *cap, int n, size_t size, Err *err) {
   return q != NULL;
 }
 
+static uint32_t stack_hash(int node, int parent) {
+  uint32_t h = ((uint32_t)node * 0x9E3779B1u) ^ ((uint32_t)parent * 0x85EBCA77u);
+  return h ^ h >> 15;
+}
+
 static bool grow_stacks(Matcher *m, Err *err) {
   if (m->stacks < m->stack_cap) return true;
   if (m->stacks >= STACKS) return err_set(err, "the grammar has too many ways to go on");
@@ -168,8 +173,7 @@ static bool grow_stacks(Matcher *m, Err *err) {
   m->stack_slot = slot;
   m->stack_slots = cap * 8;
   for (int i = 1; i < m->stacks; i++) {
-    uint32_t h = ((uint32_t)m->stack[i].node * 0x9E3779B1u) ^ ((uint32_t)m->stack[i].parent * 0x85EBCA77u);
-    h = (h ^ h >> 15) & (uint32_t)(m->stack_slots - 1);
+    uint32_t h = stack_hash(m->stack[i].node, m->stack[i].parent) & (uint32_t)(m->stack_slots - 1);
     while (slot[h]) h = (h + 1) & (uint32_t)(m->stack_slots - 1);
     slot[h] = i;
   }
@@ -178,8 +182,7 @@ static bool grow_stacks(Matcher *m, Err *err) {
 
 /* The number of a stack; 0 where it would be too deep (such texts are cut off); -1 with an error. */
 static int stack_of(Matcher *m, int node, int parent, Err *err) {
-  uint32_t h = ((uint32_t)node * 0x9E3779B1u) ^ ((uint32_t)parent * 0x85EBCA77u), mask = (uint32_t)(m->stack_slots - 1);
-  h = (h ^ h >> 15) & mask;
+  uint32_t mask = (uint32_t)(m->stack_slots - 1), h = stack_hash(node, parent) & mask;
   for (; m->stack_slot[h]; h = (h + 1) & mask) {
     Stack *s = &m->stack[m->stack_slot[h]];
     if (s->node == node && s->parent == parent) return m->stack_slot[h];

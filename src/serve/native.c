@@ -8,7 +8,7 @@
 
 static bool generate_request(Call *c) {
   Wishes w;
-  ToolParser unused;
+  ToolParser tools; /* calls stay in the text here */
   bool echo = false, probs = false, forced;
   int tops = 0, stops_most = 4;
   const json_t *prompt = field(c, "prompt");
@@ -22,11 +22,8 @@ static bool generate_request(Call *c) {
   if (w.stops > stops_most) return call_bad(c, "stop", "stop: expected at most %d strings, found %d", stops_most, w.stops);
   if (w.most == 0) w.most = -1;
   if (probs) c->logprobs = tops;
-  if (!use_tools(c, &w, &unused, &forced) || !completion_jobs(c, &w, prompt, echo)) return false;
-  for (int i = 0; i < c->choices && unused.on && !forced; i++) {
-    c->choice[i].job->trigger = unused.format == TOOLS_HERMES ? "<tool_call>" : tool_frame[TOOLS_LLAMA3].open;
-    c->choice[i].job->trigger_anywhere = unused.anywhere;
-  }
+  if (!use_tools(c, &w, &tools, &forced) || !completion_jobs(c, &w, prompt, echo)) return false;
+  if (tools.on && !forced) call_trigger(c, &tools);
   return true;
 }
 
@@ -69,8 +66,7 @@ static void talk_end(Call *c) {
   const Choice *x = &c->choice[0];
   const JobCounts *k = &x->counts;
   if (!c->streaming) {
-    if (x->finish == FINISH_CANCELLED) call_problem(c, 503, "server_error", NULL, "the server is shutting down");
-    else call_err(c, NULL, &x->job->err);
+    call_failed(c);
     call_send_problem(c);
     return;
   }
@@ -136,7 +132,7 @@ static bool talk_request(Call *c) {
     json_decref(c->body);
     c->body = body;
     ok = call_model(c, "model") && call_wishes(c, &w) && prompt_of_messages(c, messages, NULL, &prompt) && call_add_choices(c, 1) &&
-         call_job(c, 0, &w, w.seeded ? w.seed : random_seed() >> 11, &prompt);
+         call_job(c, 0, &w, wishes_seed(&w), &prompt);
   }
   json_decref(messages);
   tokens_free(&prompt);

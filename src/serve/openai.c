@@ -201,17 +201,8 @@ static void completion_piece(Call *c, Choice *x, const Made *m) {
 
 /* ---- ends ---- */
 
-static const Choice *failure(const Call *c) {
-  for (int i = 0; i < c->choices; i++)
-    if (c->choice[i].finish == FINISH_ERROR || c->choice[i].finish == FINISH_CANCELLED) return &c->choice[i];
-  return NULL;
-}
-
 static bool end_failed(Call *c) {
-  const Choice *x = failure(c);
-  if (x && x->finish == FINISH_CANCELLED) call_problem(c, 503, "server_error", NULL, "the server is shutting down");
-  else if (x) call_err(c, NULL, &x->job->err);
-  if (!c->problem.status) return false;
+  if (!call_failed(c)) return false;
   if (!c->streaming) {
     call_send_problem(c);
     return true;
@@ -351,7 +342,7 @@ static bool chat_request(Call *c) {
   Tokens prompt = {0};
   Err err = {0};
   bool ok = prompt_of_messages(c, field(c, "messages"), c->tools ? field(c, "tools") : NULL, &prompt) && call_add_choices(c, w.n);
-  uint64_t seed = w.seeded ? w.seed : random_seed() >> 11; /* 53 bits: every JSON reader keeps them */
+  uint64_t seed = wishes_seed(&w);
   for (int i = 0; ok && i < w.n; i++) {
     Tokens own = {0};
     for (size_t k = 0; ok && k < prompt.n; k++) ok = tokens_put(&own, prompt.id[k], &err);
@@ -359,11 +350,8 @@ static bool chat_request(Call *c) {
     tokens_free(&own);
     if (!ok) break;
     c->choice[i].parser = parser;
-    if (parser.on && !forced) {
-      c->choice[i].job->trigger = parser.format == TOOLS_HERMES ? "<tool_call>" : tool_frame[TOOLS_LLAMA3].open;
-      c->choice[i].job->trigger_anywhere = parser.anywhere;
-    }
   }
+  if (ok && parser.on && !forced) call_trigger(c, &parser);
   tokens_free(&prompt);
   return ok;
 }
@@ -416,7 +404,7 @@ bool completion_jobs(Call *c, const Wishes *w, const json_t *v, bool echo) {
   size_t prompts = prompts_of(v, &list);
   if (prompts * (size_t)w->n > MOST_PROMPTS) return call_bad(c, "prompt", "prompt: more than %d texts in one request", MOST_PROMPTS);
   if (echo) c->echoed = json_array();
-  uint64_t seed = w->seeded ? w->seed : random_seed() >> 11;
+  uint64_t seed = wishes_seed(w);
   bool ok = call_add_choices(c, (int)prompts * w->n) != NULL;
   for (int i = 0; ok && i < c->choices; i++) {
     Tokens prompt = {0};

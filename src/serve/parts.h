@@ -159,6 +159,11 @@ json_t *timings_of(const Choice *x);
 const char *finish_name(const Choice *x);
 json_t *token_json(const Call *c, int token, float logprob, bool bytes);
 uint64_t random_seed(void);
+uint64_t wishes_seed(const Wishes *w); /* the request's, or a new one */
+/* The matcher of a call's jobs holds from where a call of a function begins. */
+void call_trigger(Call *c, const ToolParser *p);
+/* A choice that failed or was cut off by the server's end becomes the call's problem; whether there is one. */
+bool call_failed(Call *c);
 
 /* ---- handlers ---- */
 void run_chat(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),

@@ -30,7 +30,7 @@ typedef struct {
   uint64_t clock;
   uint8_t *end_banned;      /* (vocab) */
   Append *append;           /* (slots) */
-  int32_t *hidden;          /* (PREFILL_CHUNK, dim), made when first needed */
+  int32_t *hidden;          /* (PREFILL_CHUNK, dim) of an embedding's chunk */
   double decode_step, prefill_token; /* seconds, running means; 0: not known */
 } Lane;
 
@@ -97,7 +97,7 @@ Job *scheduler_next(Scheduler *s, Made *out) {
     *out = (Made){j->text, j->prob, j->probs, j->counts, j->done ? j->finish : FINISH_NONE};
     j->text = (Buf){0};
     j->prob = NULL;
-    j->probs = j->prob_cap = 0;
+    j->probs = 0;
   }
   pthread_mutex_unlock(&s->lock);
   return j;
@@ -464,8 +464,6 @@ static bool step(Scheduler *s, int lane) {
   return true;
 }
 
-static bool has_queued(const Scheduler *s) { return s->queue != NULL; }
-
 static void *loop(void *arg) {
   Scheduler *s = arg;
   for (;;) {
@@ -475,8 +473,8 @@ static void *loop(void *arg) {
     if (s->any_ready) s->wake(s->arg, s->urgent);
     if (busy) continue;
     pthread_mutex_lock(&s->lock);
-    while (!has_queued(s) && !s->stop) pthread_cond_wait(&s->work, &s->lock);
-    bool end = s->stop && !has_queued(s);
+    while (!s->queue && !s->stop) pthread_cond_wait(&s->work, &s->lock);
+    bool end = s->stop && !s->queue;
     pthread_mutex_unlock(&s->lock);
     if (end) return NULL;
   }
