@@ -77,6 +77,24 @@ int rtl_matrices(const RtlDesign *d);
 RtlCounts rtl_counts_of(const RtlDesign *d, const int *bits, int embed_bits);
 void rtl_widths(const RtlDesign *d, const Chip *c, int *bits);
 
+/* The ROMs of the emitted design, one after the other.  Word a of a ROM is its content at address a. */
+enum { RTL_ROMS = RTL_WIDTHS + 7 };
+typedef struct {
+  const char *name; /* codes4, group_scales, ...: rom/NAME.hex of the emitted design */
+  int kind;         /* private */
+  uint64_t words, bits; /* bits of a word */
+} RtlRom;
+int rtl_roms(const RtlDesign *d, const Chip *c, RtlRom rom[RTL_ROMS]);
+/* Calls fn with n words from `from` on, in order: (bits + 7) / 8 bytes each, bit 0 lowest.  Fails only without memory. */
+typedef void RtlWordFn(void *arg, const uint8_t *word, size_t n);
+bool rtl_rom_read(const RtlDesign *d, const Chip *c, const RtlRom *rom, uint64_t from, uint64_t n, RtlWordFn *fn, void *arg, Err *err);
+/* What the chip calls the number that a bit of a word belongs to; false for padding. */
+typedef struct {
+  int bit, bits; /* where it lies in the word */
+  char text[96]; /* "layer 2 gate code, row 17, column 40" */
+} RtlOrigin;
+bool rtl_rom_origin(const RtlDesign *d, const Chip *c, const RtlRom *rom, uint64_t word, uint64_t bit, RtlOrigin *out);
+
 /* Writes the design to a directory, which is made if it is not there: hw/, rom/, burin_chip.sv, burin.f, Makefile, burin.sdc,
  * README.md.  The chip must be whole and verified (chip_verify_all). */
 bool rtl_emit(const RtlDesign *d, const Chip *c, const char *dir, Err *err);
