@@ -16,13 +16,13 @@ WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-
         -Wvla -Wundef
 CFLAGS ?= -O3 -g
 ALL_CFLAGS := -std=c17 -Isrc -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
-LDLIBS := -lcrypto -lutf8proc -ljansson -ledit -levent_core -levent_extra -lm -pthread
+LDLIBS := -lcrypto -lz -lutf8proc -ljansson -ledit -levent_core -levent_extra -lm -pthread
 ifdef SANITIZE
 ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
 
-ROOMS := base model text chip engine cast rtl plan serve cmd
+ROOMS := base model text chip engine cast rtl plan mask serve cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
 MACHINE := $(shell uname -m)
 
@@ -46,6 +46,9 @@ OBJ += $(BUILD)/rtl/files.o
 # So does the chat page: `burin serve` sends it.
 WEB := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.svg web/*.json))
 OBJ += $(BUILD)/serve/files.o
+# And the processes that masks are drawn for.
+PROCESS := $(sort $(wildcard process/*.json))
+OBJ += $(BUILD)/mask/files.o
 CMD_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter src/cmd/%,$(SRC)))
 
 all: $(BUILD)/burin
@@ -60,6 +63,9 @@ $(BUILD)/rtl/files.s: $(HW) tools/embed.sh Makefile
 $(BUILD)/serve/files.s: $(WEB) tools/embed.sh Makefile
 	@mkdir -p $(@D)
 	@tools/embed.sh web_file $(WEB) > $@
+$(BUILD)/mask/files.s: $(PROCESS) tools/embed.sh Makefile
+	@mkdir -p $(@D)
+	@tools/embed.sh mask_file $(PROCESS) > $@
 $(BUILD)/%/files.o: $(BUILD)/%/files.s
 	@$(CC) -c -o $@ $<
 

@@ -3,11 +3,11 @@
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
-       libevent-dev"
+       libevent-dev zlib1g-dev"
 case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;
-  check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux g++ zlib1g-dev verilator yosys berkeley-abc
+  check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux g++ verilator yosys berkeley-abc
          opensta qflow-tech-osu018 z3 python3-venv chromium"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;

@@ -10,6 +10,7 @@
 #include "cast/cast.h"
 #include "chip/chip.h"
 #include "engine/engine.h"
+#include "mask/mask.h"
 #include "model/model.h"
 #include "plan/plan.h"
 #include "rtl/rtl.h"
@@ -23,7 +24,7 @@
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 typedef int CommandFn(int argc, char **argv); /* argv[0] is the command's name */
-CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_diff, cmd_eval, cmd_info, cmd_plan, cmd_rtl, cmd_run, cmd_serve, cmd_verify;
+CommandFn cmd_bench, cmd_cast, cmd_chat, cmd_diff, cmd_eval, cmd_info, cmd_mask, cmd_plan, cmd_rtl, cmd_run, cmd_serve, cmd_verify;
 
 /* ---- options: one table a command says names, types, defaults and help ---- */
 typedef enum { OPT_FLAG, OPT_INT, OPT_U64, OPT_FLOAT, OPT_TEXT, OPT_LIST } OptionType;

@@ -17,6 +17,7 @@ static const struct {
     {"bench", cmd_bench, "measure prefill and decode speed"},
     {"eval", cmd_eval, "measure perplexity, and the distance to the source model"},
     {"plan", cmd_plan, "say what the chip would be: speed, area, power, money"},
+    {"mask", cmd_mask, "write the layers that carry the weights, or read them back"},
     {"diff", cmd_diff, "count and price what changes in the masks between two chips"},
     {"rtl", cmd_rtl, "write a chip as SystemVerilog"},
     {"verify", cmd_verify, "simulate that hardware and compare it with the engine"},

@@ -17,18 +17,37 @@ int rtl_width_index(int bits) {
 /* ---- one word under construction ---- */
 
 typedef struct {
-  uint8_t *bytes; /* little-endian */
+  uint8_t *bytes; /* of the part that is wanted, little-endian */
   size_t n;
   RtlWordFn *fn;
   void *arg;
   uint64_t at, from, to; /* number of the next word; those that are wanted */
+  uint64_t low, high;    /* bits of each that are wanted; low a multiple of 8 */
 } Words;
 
-/* value into bits [at, at + bits) of the word, which are zero. */
+/* value into bits [at, at + bits) of the word, which are zero; what lies outside the wanted part is dropped. */
 static void put_field(Words *w, uint64_t at, int bits, uint32_t value) {
   assert(bits == 32 || value >> bits == 0);
-  uint64_t v = (uint64_t)value << at % 8;
+  uint64_t v = value;
+  if (at < w->low) {
+    if (w->low - at >= 32) return;
+    v >>= w->low - at;
+    at = w->low;
+  }
+  if (at + 32 > w->high) {
+    if (at >= w->high) return;
+    v &= ((uint64_t)1 << (w->high - at)) - 1;
+  }
+  at -= w->low;
+  v <<= at % 8;
   for (size_t i = (size_t)(at / 8); v; i++, v >>= 8) w->bytes[i] |= (uint8_t)v;
+}
+
+/* Fields of `bits` bits that have a part among the wanted ones: from to `to`. */
+static uint64_t fields_from(const Words *w, int bits) { return w->low / (uint64_t)bits; }
+static uint64_t fields_to(const Words *w, int bits, uint64_t fields) {
+  uint64_t to = (w->high + (uint64_t)bits - 1) / (uint64_t)bits;
+  return to < fields ? to : fields;
 }
 
 static void put_word(Words *w) {
@@ -54,16 +73,20 @@ static void passed(Words *w, uint64_t n, uint64_t to) { w->at += n - to; }
 /* One word: the codes of the block's lanes for taps columns. */
 static void codes_word(const RtlDesign *d, const Matrix *m, MatKind kind, int block, int word, Words *out) {
   const RtlKnobs *k = &d->knobs;
-  for (int lane = 0; lane < k->lanes; lane++) {
-    int row = block * k->lanes + lane;
+  uint64_t from = fields_from(out, m->bits), to = fields_to(out, m->bits, (uint64_t)k->lanes * (uint64_t)k->taps);
+  for (uint64_t i = from; i < to;) { /* a lane, or the part of it that is wanted */
+    int lane = (int)(i / (uint64_t)k->taps), t = (int)(i % (uint64_t)k->taps), row = block * k->lanes + lane, first = t;
     if (row >= m->rows) break;
     row = rtl_row(&d->shape, kind, row);
     uint8_t code[GROUP];
-    for (int t = 0; t < k->taps; t++) {
+    for (; t < k->taps && i < to; t++, i++) {
       int col = word * k->taps + t;
-      if (col >= m->cols) break;
-      if (t == 0 || col % GROUP == 0) matrix_group_codes(m, row, col / GROUP, code);
-      put_field(out, ((uint64_t)lane * (uint64_t)k->taps + (uint64_t)t) * (uint64_t)m->bits, m->bits, code[col % GROUP]);
+      if (col >= m->cols) {
+        i += (uint64_t)(k->taps - t);
+        break;
+      }
+      if (t == first || col % GROUP == 0) matrix_group_codes(m, row, col / GROUP, code);
+      put_field(out, i * (uint64_t)m->bits, m->bits, code[col % GROUP]);
     }
   }
   put_word(out);
@@ -94,10 +117,12 @@ static void group_scales(const RtlDesign *d, const Chip *c, Words *out) {
     if (!wanted(out, n, &from, &to)) continue;
     for (uint64_t w = from; w < to; w++) {
       int b = (int)(w / (uint64_t)x->scale_words), j = (int)(w % (uint64_t)x->scale_words);
-      for (int lane = 0; lane < k->lanes && b * k->lanes + lane < m->rows; lane++)
-        for (int g = 0; g < groups && j * groups + g < m->groups; g++)
-          put_field(out, ((uint64_t)lane * (uint64_t)groups + (uint64_t)g) * 6, 6,
-                    (uint32_t)matrix_group_scale(m, rtl_row(&d->shape, rtl_kind(d, i), b * k->lanes + lane), j * groups + g));
+      uint64_t last = fields_to(out, 6, (uint64_t)k->lanes * (uint64_t)groups);
+      for (uint64_t f = fields_from(out, 6); f < last; f++) {
+        int row = b * k->lanes + (int)(f / (uint64_t)groups), g = j * groups + (int)(f % (uint64_t)groups);
+        if (row >= m->rows) break;
+        if (g < m->groups) put_field(out, f * 6, 6, (uint32_t)matrix_group_scale(m, rtl_row(&d->shape, rtl_kind(d, i), row), g));
+      }
       put_word(out);
     }
     passed(out, n, to);
@@ -189,9 +214,9 @@ int rtl_roms(const RtlDesign *d, const Chip *c, RtlRom rom[RTL_ROMS]) {
   return roms;
 }
 
-bool rtl_rom_read(const RtlDesign *d, const Chip *c, const RtlRom *rom, uint64_t from, uint64_t n, RtlWordFn *fn, void *arg, Err *err) {
-  assert(from <= rom->words && n <= rom->words - from);
-  Words w = {.n = (size_t)(rom->bits + 7) / 8, .fn = fn, .arg = arg, .from = from, .to = from + n};
+bool rtl_rom_read(const RtlDesign *d, const Chip *c, const RtlRom *rom, RtlPart part, RtlWordFn *fn, void *arg, Err *err) {
+  assert(part.word <= rom->words && part.words <= rom->words - part.word && part.bit % 8 == 0 && part.bit <= rom->bits && part.bits <= rom->bits - part.bit);
+  Words w = {.n = (size_t)(part.bits + 7) / 8, .fn = fn, .arg = arg, .from = part.word, .to = part.word + part.words, .low = part.bit, .high = part.bit + part.bits};
   w.bytes = mem_alloc(w.n, 1, err);
   if (!w.bytes) return false;
   switch (rom->kind) {
@@ -275,7 +300,7 @@ static bool write_image(const RtlDesign *d, const Chip *c, const char *dir, cons
   snprintf(path, sizeof path, "%s/rom/%s.hex", dir, rom->name);
   Image m = {.text = mem_alloc(2 * (size_t)((rom->bits + 7) / 8) + 1, 1, err)};
   if (m.text) m.w = writer_open(path, err);
-  bool ok = m.w && rtl_rom_read(d, c, rom, 0, rom->words, image_word, &m, err);
+  bool ok = m.w && rtl_rom_read(d, c, rom, (RtlPart){0, rom->words, 0, rom->bits}, image_word, &m, err);
   if (ok) ok = writer_commit(m.w, err);
   else writer_abort(m.w);
   mem_free(m.text);

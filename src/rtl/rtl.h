@@ -85,9 +85,13 @@ typedef struct {
   uint64_t words, bits; /* bits of a word */
 } RtlRom;
 int rtl_roms(const RtlDesign *d, const Chip *c, RtlRom rom[RTL_ROMS]);
-/* Calls fn with n words from `from` on, in order: (bits + 7) / 8 bytes each, bit 0 lowest.  Fails only without memory. */
+/* Calls fn with a part of a ROM, word by word in order: (bits + 7) / 8 bytes each, the part's first bit lowest; that one is a
+ * multiple of 8.  Fails only without memory. */
+typedef struct {
+  uint64_t word, words, bit, bits;
+} RtlPart;
 typedef void RtlWordFn(void *arg, const uint8_t *word, size_t n);
-bool rtl_rom_read(const RtlDesign *d, const Chip *c, const RtlRom *rom, uint64_t from, uint64_t n, RtlWordFn *fn, void *arg, Err *err);
+bool rtl_rom_read(const RtlDesign *d, const Chip *c, const RtlRom *rom, RtlPart part, RtlWordFn *fn, void *arg, Err *err);
 /* What the chip calls the number that a bit of a word belongs to; false for padding. */
 typedef struct {
   int bit, bits; /* where it lies in the word */

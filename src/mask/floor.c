@@ -1,0 +1,128 @@
+/* mask/floor: which bank holds which bits, where banks stand, and the states of their nodes. */
+#include "mask/parts.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+/* The die is about square: as many banks on one another as make it so. */
+static int banks_high(const MaskFloor *f) {
+  double h = sqrt((double)f->banks * (double)f->step_x / (double)f->step_y);
+  return h < 1 ? 1 : (int)ceil(h);
+}
+
+void floor_lengths(MaskFloor *f) {
+  const MaskProcess *p = f->process;
+  f->bank_width = strap_x(p, straps_of(p, f->columns) - 1, f->columns) + p->strap_width;
+  f->bank_height = f->rows / p->sub_rows * sub_step(p) - p->gap + 2 * (int64_t)p->edge;
+  f->step_x = f->bank_width + p->between_x;
+  int64_t y = f->bank_height + p->between_y;
+  f->step_y = (y + p->pitch_y - 1) / p->pitch_y * p->pitch_y; /* all nodes of a column of the die lie on one lattice */
+  if (!f->high) f->high = banks_high(f);
+  if ((uint64_t)f->high > f->banks) f->high = (int)f->banks;
+  f->wide = (int)ceil_div(f->banks, (uint64_t)f->high);
+}
+
+void bank_pieces(const MaskFloor *f, PieceFn *fn, void *arg) {
+  const MaskProcess *p = f->process;
+  int subs = f->rows / p->sub_rows;
+  int64_t top = f->bank_height - 2 * (int64_t)p->edge;
+  for (int c = 0; c < f->columns + straps_of(p, f->columns); c++) {
+    bool strap = c >= f->columns;
+    int64_t x = strap ? strap_x(p, c - f->columns, f->columns) : column_x(p, c);
+    for (int r = 0; r < f->rows; r++) {
+      int64_t y = r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y;
+      fn(arg, strap ? (r % 2 ? PIECE_STRAP_ODD : PIECE_STRAP_EVEN) : PIECE_BIT, x, y);
+    }
+    for (int n = 0; !strap && n < nodes_of(p, f->rows); n++) fn(arg, PIECE_NODE, x, node_y(p, n));
+    fn(arg, strap ? PIECE_STRAP_BOTTOM : PIECE_BOTTOM, x, 0);
+    fn(arg, strap ? PIECE_STRAP_TOP : PIECE_TOP, x, top);
+    for (int i = 1; i < subs; i++) fn(arg, strap ? PIECE_STRAP_GAP : PIECE_GAP, x, i * sub_step(p) - p->gap);
+  }
+}
+
+bool mask_floor(MaskFloor *f, const MaskProcess *p, const RtlDesign *d, const Chip *c, const MaskKnobs *k, Err *err) {
+  *f = (MaskFloor){.process = p, .design = *d, .chip = c, .rows = k->rows ? k->rows : p->bank_rows, .columns = k->columns ? k->columns : p->bank_columns};
+  if (f->rows < p->sub_rows || f->rows > 65536 || f->rows % p->sub_rows)
+    return err_set(err, "rows: expected a multiple of %d up to 65536, found %d", p->sub_rows, f->rows);
+  if (f->columns < 8 || f->columns > 65536 || f->columns % 8) return err_set(err, "columns: expected a multiple of 8 up to 65536, found %d", f->columns);
+  f->roms = rtl_roms(d, c, f->rom);
+  for (int i = 0; i < f->roms; i++)
+    f->rom_bank[i + 1] = f->rom_bank[i] + ceil_div(f->rom[i].words, (uint64_t)f->rows) * ceil_div(f->rom[i].bits, (uint64_t)f->columns);
+  uint64_t all = f->rom_bank[f->roms];
+  if (k->first < 0 || k->banks < 0 || (uint64_t)k->first >= all || (uint64_t)k->banks > all - (uint64_t)k->first)
+    return err_set(err, "bank: expected 0 to %llu, found %lld", (unsigned long long)all - 1, (long long)k->first);
+  f->first = (uint64_t)k->first;
+  f->banks = k->banks ? (uint64_t)k->banks : all - f->first;
+  floor_lengths(f);
+  if ((double)f->wide * (double)f->step_x > 2e9 || (double)f->high * (double)f->step_y > 2e9)
+    return err_set(err, "the die would be more than 2 m wide: GDSII has no such coordinates");
+  return true;
+}
+
+MaskArea mask_area(const MaskFloor *f) {
+  double bank = (double)f->bank_width * (double)f->bank_height * 1e-6;
+  MaskArea a = {.bank_bits = f->banks * (uint64_t)f->rows * (uint64_t)f->columns, .cell_um2 = bank / ((double)f->rows * f->columns)};
+  for (int i = 0; i < f->roms; i++) a.bits += f->rom[i].words * f->rom[i].bits;
+  a.array_mm2 = bank * (double)f->banks * 1e-6;
+  a.die_mm2 = (double)f->wide * (double)f->step_x * (double)f->high * (double)f->step_y * 1e-12;
+  return a;
+}
+
+const RtlRom *bank_place(const MaskFloor *f, uint64_t bank, uint64_t *word, uint64_t *bit) {
+  int r = 0;
+  while (bank >= f->rom_bank[r + 1]) r++;
+  uint64_t slices = ceil_div(f->rom[r].bits, (uint64_t)f->columns), i = bank - f->rom_bank[r];
+  *word = i / slices * (uint64_t)f->rows;
+  *bit = i % slices * (uint64_t)f->columns;
+  return &f->rom[r];
+}
+
+/* ---- states ---- */
+
+typedef struct {
+  uint8_t *row; /* next one of the bank */
+  size_t width;
+} Rows;
+
+static void take_row(void *arg, const uint8_t *word, size_t n) {
+  Rows *r = arg;
+  memcpy(r->row, word, n);
+  r->row += r->width;
+}
+
+/* Bits to states of one sub-array: node 0 at ground, then a change at each 1.  Columns with most of their nodes on the bit line are
+ * inverted. */
+static void states_of(const MaskProcess *p, const uint8_t *bits, uint8_t *states, size_t width) {
+  memset(states, 0, width);
+  for (int r = 0; r < p->sub_rows; r++)
+    for (size_t i = 0; i < width; i++) states[(size_t)(r + 1) * width + i] = states[(size_t)r * width + i] ^ bits[(size_t)r * width + i];
+  for (size_t i = 0; i < width; i++) {
+    uint8_t flip = 0;
+    int on[8] = {0};
+    for (int r = 0; r <= p->sub_rows; r++)
+      for (int b = 0; b < 8; b++) on[b] += states[(size_t)r * width + i] >> b & 1;
+    for (int b = 0; b < 8; b++) flip |= (uint8_t)((on[b] * 2 > p->sub_rows + 1) << b);
+    if (!flip) continue;
+    for (int r = 0; r <= p->sub_rows; r++) states[(size_t)r * width + i] ^= flip;
+  }
+}
+
+bool bank_states(const MaskFloor *f, uint64_t bank, uint8_t *states, Err *err) {
+  const MaskProcess *p = f->process;
+  uint64_t word, bit;
+  const RtlRom *rom = bank_place(f, bank, &word, &bit);
+  size_t width = (size_t)f->columns / 8;
+  RtlPart part = {word, rom->words - word, bit, rom->bits - bit};
+  if (part.words > (uint64_t)f->rows) part.words = (uint64_t)f->rows;
+  if (part.bits > (uint64_t)f->columns) part.bits = (uint64_t)f->columns;
+  uint8_t *bits = mem_alloc((size_t)f->rows, width, err);
+  Rows rows = {bits, width};
+  bool ok = bits && rtl_rom_read(&f->design, f->chip, rom, part, take_row, &rows, err);
+  for (int i = 0; ok && i < f->rows / p->sub_rows; i++)
+    states_of(p, bits + (size_t)i * (size_t)p->sub_rows * width, states + (size_t)i * (size_t)(p->sub_rows + 1) * width, width);
+  mem_free(bits);
+  return ok;
+}
