@@ -135,9 +135,8 @@ static bool draw_one_bank(const MaskFloor *f, uint64_t bank, const uint8_t *stat
   const MaskProcess *p = f->process;
   double w = (double)f->bank_width, h = (double)f->bank_height, s = PANEL / (w > h ? w : h), x0 = GAP + PANEL + GAP;
   char text[96];
-  uint64_t word, bit;
-  const RtlRom *rom = bank_place(f, bank, &word, &bit);
-  snprintf(text, sizeof text, "bank %llu: %s, words from %llu, bits from %llu", (unsigned long long)bank, rom->name, (unsigned long long)word, (unsigned long long)bit);
+  BankPlace at = bank_place(f, bank);
+  snprintf(text, sizeof text, "bank %llu: %s, words from %llu, bits from %llu", (unsigned long long)bank, at.rom->name, (unsigned long long)at.word, (unsigned long long)at.bit);
   bool ok = caption(b, 1, text, err) && rect(b, x0, 36, w * s, h * s, "#4f7fd9", .25, err);
   for (int i = 0; ok && i < straps_of(p, f->columns); i++)
     ok = rect(b, x0 + (double)strap_x(p, i, f->columns) * s, 36, (double)p->strap_width * s, h * s, p->layer[p->pin_word].colour, .8, err);

@@ -7,6 +7,15 @@
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
+/* Columns of a part, and parts side by side. */
+static int stride_of(const MaskFloor *f, const RtlRom *rom) {
+  return rom->bits < (uint64_t)f->columns ? ((int)rom->bits + 7) / 8 * 8 : f->columns;
+}
+
+static uint64_t slices_of(const MaskFloor *f, const RtlRom *rom) { return ceil_div(rom->bits, (uint64_t)f->columns); }
+
+static uint64_t words_of_bank(const MaskFloor *f, const RtlRom *rom) { return (uint64_t)f->rows * (uint64_t)(f->columns / stride_of(f, rom)); }
+
 /* The die is about square: as many banks on one another as make it so. */
 static int banks_high(const MaskFloor *f) {
   double h = sqrt((double)f->banks * (double)f->step_x / (double)f->step_y);
@@ -50,10 +59,11 @@ bool mask_floor(MaskFloor *f, const MaskProcess *p, const RtlDesign *d, const Ch
   if (f->columns < 8 || f->columns > 65536 || f->columns % 8) return err_set(err, "columns: expected a multiple of 8 up to 65536, found %d", f->columns);
   f->roms = rtl_roms(d, c, f->rom);
   for (int i = 0; i < f->roms; i++)
-    f->rom_bank[i + 1] = f->rom_bank[i] + ceil_div(f->rom[i].words, (uint64_t)f->rows) * ceil_div(f->rom[i].bits, (uint64_t)f->columns);
+    f->rom_bank[i + 1] = f->rom_bank[i] + ceil_div(f->rom[i].words, words_of_bank(f, &f->rom[i])) * slices_of(f, &f->rom[i]);
   uint64_t all = f->rom_bank[f->roms];
   if (k->first < 0 || k->banks < 0 || (uint64_t)k->first >= all || (uint64_t)k->banks > all - (uint64_t)k->first)
-    return err_set(err, "bank: expected 0 to %llu, found %lld", (unsigned long long)all - 1, (long long)k->first);
+    return err_set(err, "banks: expected some of the %llu that this chip and these knobs fill, found %lld from bank %lld on", (unsigned long long)all, (long long)(k->banks ? k->banks : 1),
+                   (long long)k->first);
   f->first = (uint64_t)k->first;
   f->banks = k->banks ? (uint64_t)k->banks : all - f->first;
   floor_lengths(f);
@@ -71,13 +81,20 @@ MaskArea mask_area(const MaskFloor *f) {
   return a;
 }
 
-const RtlRom *bank_place(const MaskFloor *f, uint64_t bank, uint64_t *word, uint64_t *bit) {
+BankPlace bank_place(const MaskFloor *f, uint64_t bank) {
   int r = 0;
   while (bank >= f->rom_bank[r + 1]) r++;
-  uint64_t slices = ceil_div(f->rom[r].bits, (uint64_t)f->columns), i = bank - f->rom_bank[r];
-  *word = i / slices * (uint64_t)f->rows;
-  *bit = i % slices * (uint64_t)f->columns;
-  return &f->rom[r];
+  const RtlRom *rom = &f->rom[r];
+  uint64_t slices = slices_of(f, rom), i = bank - f->rom_bank[r];
+  int stride = stride_of(f, rom);
+  return (BankPlace){rom, i / slices * words_of_bank(f, rom), i % slices * (uint64_t)f->columns, f->columns / stride, stride};
+}
+
+RtlPart bank_part(const MaskFloor *f, const BankPlace *b, int part) {
+  uint64_t word = b->word + (uint64_t)part * (uint64_t)f->rows, bits = b->rom->bits - b->bit;
+  if (word > b->rom->words) word = b->rom->words;
+  uint64_t words = b->rom->words - word;
+  return (RtlPart){word, words < (uint64_t)f->rows ? words : (uint64_t)f->rows, b->bit, bits < (uint64_t)b->stride ? bits : (uint64_t)b->stride};
 }
 
 /* ---- states ---- */
@@ -112,15 +129,14 @@ static void states_of(const MaskProcess *p, const uint8_t *bits, uint8_t *states
 
 bool bank_states(const MaskFloor *f, uint64_t bank, uint8_t *states, Err *err) {
   const MaskProcess *p = f->process;
-  uint64_t word, bit;
-  const RtlRom *rom = bank_place(f, bank, &word, &bit);
+  BankPlace at = bank_place(f, bank);
   size_t width = (size_t)f->columns / 8;
-  RtlPart part = {word, rom->words - word, bit, rom->bits - bit};
-  if (part.words > (uint64_t)f->rows) part.words = (uint64_t)f->rows;
-  if (part.bits > (uint64_t)f->columns) part.bits = (uint64_t)f->columns;
   uint8_t *bits = mem_alloc((size_t)f->rows, width, err);
-  Rows rows = {bits, width};
-  bool ok = bits && rtl_rom_read(&f->design, f->chip, rom, part, take_row, &rows, err);
+  bool ok = bits != NULL;
+  for (int i = 0; ok && i < at.parts; i++) {
+    Rows rows = {bits + i * at.stride / 8, width};
+    ok = rtl_rom_read(&f->design, f->chip, at.rom, bank_part(f, &at, i), take_row, &rows, err);
+  }
   for (int i = 0; ok && i < f->rows / p->sub_rows; i++)
     states_of(p, bits + (size_t)i * (size_t)p->sub_rows * width, states + (size_t)i * (size_t)(p->sub_rows + 1) * width, width);
   mem_free(bits);

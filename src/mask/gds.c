@@ -66,7 +66,9 @@ bool gds_scan(Layout *l, Err *err) {
       l->cell[open].at = rec.at;
       l->cell[open].p = r.p + r.at;
     } else if (rec.kind == SNAME) {
-      if (layout_cell_of(l, text_of(&rec), err) < 0) return false;
+      int placed = layout_cell_of(l, text_of(&rec), err);
+      if (placed < 0) return false;
+      l->cell[placed].placed = true;
     } else if (rec.kind == ENDSTR) {
       if (open < 0) return rd_fail(&r, rec.at, "expected a structure before its end");
       l->cell[open].n = (size_t)(r.p + rec.at - l->cell[open].p);

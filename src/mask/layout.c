@@ -46,15 +46,8 @@ int layout_cell_of(Layout *l, Str name, Err *err) {
   return i;
 }
 
-static bool mark_placed(void *arg, const Element *e) {
-  if (e->kind == ELEMENT_PLACE) ((Layout *)arg)->cell[e->cell].placed = true;
-  return true;
-}
-
 static bool find_top(Layout *l, Err *err) {
   l->top = -1;
-  for (int i = 0; i < l->cells; i++)
-    if (l->cell[i].defined && !layout_elements(l, i, mark_placed, l, err)) return false;
   for (int i = 0; i < l->cells; i++) {
     const LayoutCell *c = &l->cell[i];
     if (c->placed && !c->defined) return err_set(err, "%s: cell '%.*s' is placed and not in the file", l->file.path, STR_FMT(c->name));

@@ -19,8 +19,9 @@ const char *mask_process_name(const MaskProcess *p);
 const char *mask_process_about(const MaskProcess *p);
 
 /* ---- the floor: where the ROMs' bits lie ----
- * A bank is `rows` words of `columns` bits.  The ROMs of the design, one after the other, are cut into banks: rows words at a
- * time, columns bits at a time; banks fill columns of the die from below.  Bits past a ROM's end are 0.
+ * A bank is `rows` word lines and `columns` bit lines.  The ROMs of the design, one after the other, are cut into banks.  A wide ROM
+ * is cut into slices of `columns` bits; of a narrow one several stretches of `rows` words stand side by side, each in whole bytes.
+ * Banks fill columns of the die from below.  What is left of a bank is 0.
  */
 typedef struct {
   int rows, columns;       /* of a bank; 0: the process's */

@@ -102,15 +102,27 @@ static int64_t count(Oasis *o, int more) {
   return rd_ok(&o->r) ? (int64_t)v + more : 1;
 }
 
+/* Past n numbers, each below 2^40: most of a file is such lists. */
+static void pass_lengths(Oasis *o, int64_t n) {
+  const uint8_t *p = o->r.p + o->r.at, *end = o->r.p + o->r.n;
+  int bytes = 0;
+  for (; n && p < end && rd_ok(&o->r); p++) {
+    if (++bytes == 6 && *p > 31) rd_fail(&o->r, (size_t)(p - o->r.p), "expected a length below 2^40 units, found a longer one");
+    if (*p < 128) bytes = 0, n--;
+  }
+  o->r.at = (size_t)(p - o->r.p);
+  if (n && rd_ok(&o->r)) rd_u8(&o->r); /* says that the file is too short */
+}
+
 static void steps(Oasis *o, Repeat *r, int type) {
   r->type = type;
   r->steps = count(o, 1);
   r->grid = type == 5 || type == 7 || type == 11 ? length(o) : 1;
   r->p = o->r.p + o->r.at;
-  for (int64_t i = 0; i < r->steps && rd_ok(&o->r); i++) {
+  if (type < 10) pass_lengths(o, r->steps);
+  for (int64_t i = 0; type >= 10 && i < r->steps && rd_ok(&o->r); i++) {
     int64_t x, y;
-    if (type >= 10) delta(o, &x, &y);
-    else length(o);
+    delta(o, &x, &y);
   }
   r->end = o->r.p + o->r.at;
 }
@@ -201,6 +213,7 @@ static void placement(Oasis *o, bool scaled) {
   size_t start = o->r.at;
   unsigned info = rd_u8(&o->r);
   if (info & 0x80) o->cell = cell_ref(o, info & 0x40);
+  if (o->table && o->cell >= 0 && rd_ok(&o->r)) o->table->cell[o->cell].placed = true;
   else if (o->cell < 0) rd_fail(&o->r, start, "placement: expected a cell, found none and no earlier one");
   Element e = {.kind = ELEMENT_PLACE, .cell = o->cell, .turns = info >> 1 & 3, .flip = info & 1};
   if (scaled) {

@@ -82,8 +82,15 @@ void bank_pieces(const MaskFloor *f, PieceFn *fn, void *arg);
 /* The states of all nodes of a bank, [nodes_of(rows)][columns / 8] bytes: a bit is set where the node is on the bit line.  Two
  * neighbours that differ store 1.  A column's states may be inverted, so that fewer nodes are on the bit line: which changes no bit. */
 bool bank_states(const MaskFloor *f, uint64_t bank, uint8_t *states, Err *err);
-/* The ROM of a bank, its first word and its first bit. */
-const RtlRom *bank_place(const MaskFloor *f, uint64_t bank, uint64_t *word, uint64_t *bit);
+/* What a bank holds: `parts` stretches of up to rows words side by side, `stride` columns each; of every word the bits from `bit` on. */
+typedef struct {
+  const RtlRom *rom;
+  uint64_t word, bit; /* the first */
+  int parts, stride;
+} BankPlace;
+BankPlace bank_place(const MaskFloor *f, uint64_t bank);
+/* One of its parts, which may be empty. */
+RtlPart bank_part(const MaskFloor *f, const BankPlace *b, int part);
 
 /* ---- pens: one traversal, two formats ---- */
 typedef enum { FORMAT_OASIS, FORMAT_GDS } Format;
@@ -164,7 +171,7 @@ typedef struct {
   const uint8_t *p; /* its records; inflated where the file had them deflated */
   size_t n;
   uint64_t at;      /* of its beginning in the file, for messages */
-  bool defined, placed, open;
+  bool defined, placed, open; /* placed: by the scan */
 } LayoutCell;
 
 typedef struct {

@@ -20,13 +20,18 @@ struct MaskSites {
   MaskLabel label;
   MaskFloor f;      /* lengths only: no chip */
   int nodes, width; /* of a bank: nodes of a column, bytes of a row of nodes */
-  uint8_t *on[2];   /* [banks][nodes][width]: a via ties the node to ground, to the bit line */
-  int *node_at;     /* by (y of a bank) / pitch: the node, or -1 */
+  uint8_t *on[2];   /* [wide][width][high][nodes]: a via ties the node to ground, to the bit line; eight columns a byte */
+  size_t stack;     /* bytes that lie above one another: high * nodes */
+  int *node_at;     /* by y / pitch in a column of the die: its node, all banks counted, or -1 */
   int64_t lattice;  /* their number */
   BaseVias base;
   uint8_t *base_on; /* a bit for each via of the base in each bank */
-  const FlatBox *last; /* eight nodes that a small cell holds: their states */
-  int last_states;     /* -1: it is something else */
+  /* what the last placement was: the next one is mostly above it */
+  const FlatBox *last; /* a small cell's boxes, */
+  int last_states;     /* the states of eight nodes that they make; -1: they are something else */
+  int64_t last_x;
+  size_t last_stack;   /* where its nodes begin; SIZE_MAX: no eight columns begin there */
+  size_t last_nodes;   /* how many nodes of that column of the die are drawn */
   MaskReport r;
 };
 
@@ -103,13 +108,16 @@ static int column_of(const MaskSites *s, int64_t x, int64_t *rest) {
   return c < s->f.columns ? (int)c : -1;
 }
 
+/* The node at a height, counted from the lowest of its column of the die; -1. */
 static int node_of(const MaskSites *s, int64_t y) {
-  if (y < 0 || y % s->p->pitch_y || y / s->p->pitch_y >= s->lattice) return -1;
-  return s->node_at[y / s->p->pitch_y];
+  int64_t i = y / s->p->pitch_y;
+  return y < 0 || i >= s->lattice || i * s->p->pitch_y != y ? -1 : s->node_at[i];
 }
 
-static uint8_t *row_of(const MaskSites *s, int state, uint64_t bank, int node) {
-  return s->on[state] + ((size_t)bank * (size_t)s->nodes + (size_t)node) * (size_t)s->width;
+/* The nodes of a bank: byte c of node i is at [c * stack + i]. */
+static uint8_t *bank_on(const MaskSites *s, int state, uint64_t bank) {
+  uint64_t high = (uint64_t)s->f.high;
+  return s->on[state] + (size_t)(bank / high) * (size_t)s->width * s->stack + (size_t)(bank % high) * (size_t)s->nodes;
 }
 
 static void stray(MaskSites *s, const FlatBox *b, int64_t x, int64_t y, const char *why) {
@@ -129,9 +137,9 @@ static void one_via(MaskSites *s, const FlatBox *b, int64_t dx, int64_t dy) {
     stray(s, b, dx, dy, "outside all banks");
     return;
   }
-  int node = node_of(s, v), column = column_of(s, u, &rest);
+  int node = node_of(s, v), column = column_of(s, u, &rest); /* v: within a bank */
   if (node >= 0 && column >= 0 && (rest == p->site[0] || rest == p->site[1])) {
-    uint8_t *at = row_of(s, rest == p->site[1], bank, node) + column / 8, bit = (uint8_t)(1 << column % 8);
+    uint8_t *at = bank_on(s, rest == p->site[1], bank) + (size_t)(column / 8) * s->stack + node, bit = (uint8_t)(1 << column % 8);
     s->r.vias++;
     if (*at & bit) {
       s->r.doubled++;
@@ -167,13 +175,22 @@ static int eight_of(const MaskProcess *p, const FlatBox *box, int n) {
   return states;
 }
 
+/* Which eight columns begin at x. */
+static void column_at(MaskSites *s, int64_t x) {
+  int64_t rest = 0, i = x / s->f.step_x;
+  int c = x < 0 || i >= s->f.wide ? -1 : column_of(s, x - i * s->f.step_x, &rest);
+  bool whole = c >= 0 && !rest && c % 8 == 0 && c + 8 <= s->f.columns;
+  uint64_t left = whole ? s->f.banks - (uint64_t)i * (uint64_t)s->f.high : 0;
+  s->last_x = x;
+  s->last_stack = whole ? ((size_t)i * (size_t)s->width + (size_t)(c / 8)) * s->stack : SIZE_MAX;
+  s->last_nodes = (size_t)(left < (uint64_t)s->f.high ? left : (uint64_t)s->f.high) * (size_t)s->nodes;
+}
+
 static bool eight_vias(MaskSites *s, int states, int64_t x, int64_t y) {
-  uint64_t bank;
-  int64_t u, v, rest = 0;
-  if (!bank_of(s, x, y, &bank, &u, &v)) return false;
-  int node = node_of(s, v), column = column_of(s, u, &rest);
-  if (node < 0 || column < 0 || rest || column % 8 || column + 8 > s->f.columns || (column % s->p->strap_every) + 8 > s->p->strap_every) return false;
-  uint8_t *bit = row_of(s, 1, bank, node) + column / 8, *ground = row_of(s, 0, bank, node) + column / 8;
+  if (x != s->last_x) column_at(s, x);
+  int node = node_of(s, y);
+  if (node < 0 || s->last_stack == SIZE_MAX || (size_t)node >= s->last_nodes) return false;
+  uint8_t *ground = s->on[0] + s->last_stack + node, *bit = s->on[1] + s->last_stack + node;
   if (*bit | *ground) return false; /* one by one, so that complaints say where */
   *bit = (uint8_t)states;
   *ground = (uint8_t)~states;
@@ -198,9 +215,9 @@ static bool take_boxes(void *arg, const FlatBox *box, int n, int64_t x, int64_t 
 /* Nodes with no via, or with one to each line. */
 static void count_nodes(MaskSites *s) {
   for (uint64_t b = 0; b < s->f.banks; b++)
-    for (int i = 0; i < s->nodes; i++)
-      for (int c = 0; c < s->width; c++) {
-        uint8_t on = row_of(s, 1, b, i)[c], ground = row_of(s, 0, b, i)[c];
+    for (int c = 0; c < s->width; c++)
+      for (int i = 0; i < s->nodes; i++) {
+        uint8_t on = bank_on(s, 1, b)[(size_t)c * s->stack + (size_t)i], ground = bank_on(s, 0, b)[(size_t)c * s->stack + (size_t)i];
         if ((on ^ ground) == 255) continue;
         for (int k = 0; k < 8; k++) {
           if ((on ^ ground) >> k & 1) continue;
@@ -239,12 +256,16 @@ static bool prepare(MaskSites *s, const char *path, Err *err) {
   s->nodes = nodes_of(p, l->rows);
   s->width = l->columns / 8;
   s->r.nodes = l->banks * (uint64_t)s->nodes * (uint64_t)l->columns;
-  s->lattice = (s->f.bank_height - 2 * (int64_t)p->edge) / p->pitch_y + 1;
+  s->lattice = s->f.high * s->f.step_y / p->pitch_y + 1;
+  s->last_x = -1;
+  s->last_stack = SIZE_MAX;
+  s->stack = (size_t)l->high * (size_t)s->nodes;
   s->node_at = mem_alloc((size_t)s->lattice, sizeof *s->node_at, err);
-  for (int i = 0; i < 2; i++) s->on[i] = mem_alloc((size_t)l->banks * (size_t)s->nodes, (size_t)s->width, err);
+  for (int i = 0; i < 2; i++) s->on[i] = mem_alloc((size_t)s->f.wide * (size_t)s->width, s->stack, err);
   if (!s->node_at || !s->on[0] || !s->on[1]) return false;
   for (int64_t i = 0; i < s->lattice; i++) s->node_at[i] = -1;
-  for (int i = 0; i < s->nodes; i++) s->node_at[node_y(p, i) / p->pitch_y] = i;
+  for (int b = 0; b < l->high; b++)
+    for (int i = 0; i < s->nodes; i++) s->node_at[(bank_y(&s->f, (uint64_t)b) + node_y(p, i)) / p->pitch_y] = b * s->nodes + i;
   return base_vias(s, err);
 }
 
@@ -289,45 +310,52 @@ typedef struct {
   const MaskFloor *f;
   MaskReport *r;
   uint64_t bank; /* among those drawn */
-  const RtlRom *rom;
-  uint64_t word, bit; /* the bank's first */
-  int row;
+  const uint8_t *on; /* its nodes on the bit line */
+  BankPlace at;
+  RtlPart part;
+  int row, column; /* next one; first of the part */
 } Compare;
 
 /* 1 where the nodes on both sides of a word line are on different lines. */
 static uint8_t bits_at(const Compare *c, int row, int byte) {
   const MaskProcess *p = c->s->p;
   int node = row / p->sub_rows * (p->sub_rows + 1) + row % p->sub_rows;
-  return row_of(c->s, 1, c->bank, node)[byte] ^ row_of(c->s, 1, c->bank, node + 1)[byte];
+  const uint8_t *on = c->on + (size_t)byte * c->s->stack + node;
+  return on[0] ^ on[1];
 }
 
 static void bit_differs(const Compare *c, int column, bool mask) {
   RtlOrigin o;
-  uint64_t word = c->word + (uint64_t)c->row, bit = c->bit + (uint64_t)column;
-  bool named = bit < c->rom->bits && word < c->rom->words && rtl_rom_origin(&c->f->design, c->f->chip, c->rom, word, bit, &o);
+  uint64_t word = c->part.word + (uint64_t)c->row, bit = c->part.bit + (uint64_t)column;
+  bool named = (uint64_t)column < c->part.bits && (uint64_t)c->row < c->part.words && rtl_rom_origin(&c->f->design, c->f->chip, c->at.rom, word, bit, &o);
   c->r->wrong++;
-  complain(c->r, "%s word %llu bit %llu (%s): %d in the mask, %d in the chip; bank %llu, row %d, column %d", c->rom->name, (unsigned long long)word, (unsigned long long)bit,
-           named ? o.text : "padding", mask, !mask, (unsigned long long)(c->f->first + c->bank), c->row, column);
+  complain(c->r, "%s word %llu bit %llu (%s): %d in the mask, %d in the chip; bank %llu, row %d, column %d", c->at.rom->name, (unsigned long long)word, (unsigned long long)bit,
+           named ? o.text : "padding", mask, !mask, (unsigned long long)(c->f->first + c->bank), c->row, c->column + column);
 }
 
 static void compare_row(void *arg, const uint8_t *word, size_t n) {
   Compare *c = arg;
-  for (int i = 0; i < c->s->width; i++) {
-    uint8_t want = (size_t)i < n ? word[i] : 0, found = bits_at(c, c->row, i), differ = want ^ found;
+  for (int i = 0; i < c->at.stride / 8; i++) {
+    uint8_t want = (size_t)i < n ? word[i] : 0, found = bits_at(c, c->row, c->column / 8 + i), differ = want ^ found;
     for (; differ; differ &= (uint8_t)(differ - 1)) bit_differs(c, 8 * i + __builtin_ctz(differ), found >> __builtin_ctz(differ) & 1);
   }
-  c->r->bits += (uint64_t)c->f->columns;
+  c->r->bits += (uint64_t)c->at.stride;
   c->row++;
 }
 
 static bool compare_bank(const MaskSites *s, const MaskFloor *f, uint64_t bank, MaskReport *r, Err *err) {
-  Compare c = {.s = s, .f = f, .r = r, .bank = bank};
-  c.rom = bank_place(f, f->first + bank, &c.word, &c.bit);
-  RtlPart part = {c.word, c.rom->words - c.word, c.bit, c.rom->bits - c.bit};
-  if (part.words > (uint64_t)f->rows) part.words = (uint64_t)f->rows;
-  if (part.bits > (uint64_t)f->columns) part.bits = (uint64_t)f->columns;
-  if (!rtl_rom_read(&f->design, f->chip, c.rom, part, compare_row, &c, err)) return false;
-  while (c.row < f->rows) compare_row(&c, NULL, 0);
+  Compare c = {.s = s, .f = f, .r = r, .bank = bank, .on = bank_on(s, 1, bank), .at = bank_place(f, f->first + bank)};
+  for (int i = 0; i < c.at.parts; i++) {
+    c.part = bank_part(f, &c.at, i);
+    c.column = i * c.at.stride;
+    c.row = 0;
+    if (!rtl_rom_read(&f->design, f->chip, c.at.rom, c.part, compare_row, &c, err)) return false;
+    while (c.row < f->rows) compare_row(&c, NULL, 0);
+  }
+  c.column = c.at.parts * c.at.stride; /* what is left of the bank */
+  c.at.stride = f->columns - c.column;
+  c.part.words = c.part.bits = 0;
+  for (c.row = 0; c.row < f->rows;) compare_row(&c, NULL, 0);
   return true;
 }
 
@@ -354,10 +382,14 @@ static void diff_nodes(const MaskSites *a, const MaskSites *b, MaskDifference *d
   d->nodes = a->r.nodes;
   d->banks = a->f.banks;
   for (uint64_t k = 0; k < a->f.banks; k++) {
-    size_t from = (size_t)k * (size_t)a->nodes * (size_t)a->width, n = (size_t)a->nodes * (size_t)a->width;
     uint64_t before = d->nodes_changed;
-    for (size_t i = from; i < from + n; i++)
-      d->nodes_changed += (uint64_t)__builtin_popcount((unsigned)((a->on[0][i] ^ b->on[0][i]) | (a->on[1][i] ^ b->on[1][i])));
+    for (int c = 0; c < a->width; c++)
+      for (int i = 0; i < a->nodes; i++) {
+        size_t at = (size_t)c * a->stack + (size_t)i;
+        int changed = 0;
+        for (int state = 0; state < 2; state++) changed |= bank_on(a, state, k)[at] ^ bank_on(b, state, k)[at];
+        d->nodes_changed += (uint64_t)__builtin_popcount((unsigned)changed);
+      }
     d->banks_changed += d->nodes_changed != before;
   }
 }
