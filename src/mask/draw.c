@@ -22,6 +22,7 @@ typedef struct {
   uint32_t crc;
   Pen *pen; /* of each thread */
   Err *error;
+  bool (*used)[256]; /* of each thread: patterns that stand somewhere */
   int next; /* first column of the die of this round */
 } Draw;
 
@@ -36,6 +37,7 @@ static bool name_cells(Draw *d, Err *err) {
   snprintf(d->name[CELL_CHIP], 32, "chip");
   for (int i = 0; i < 256; i++) snprintf(d->name[CELL_EIGHT + i], 32, "nodes_%02x", (unsigned)i);
   for (int i = 0; i < d->f->wide; i++) snprintf(d->name[CELL_WEIGHTS + i], 32, "weights_%d", i);
+  if (d->f->rows == d->p->sub_rows) d->name[PIECE_GAP][0] = d->name[PIECE_STRAP_GAP][0] = 0;
   for (int i = 0; i < d->cells; i++) /* cells that are not drawn have no name */
     if (i != CELL_CHIP && (i < CELL_CHIP ? d->layers == MASK_WEIGHTS : d->layers == MASK_BASE)) d->name[i][0] = 0;
   return true;
@@ -45,6 +47,7 @@ static bool name_cells(Draw *d, Err *err) {
 
 static void draw_pieces(Draw *d, Pen *pen) {
   for (int i = 0; i < PIECES; i++) {
+    if (!d->name[i][0]) continue;
     pen_cell(pen, i);
     for (int b = d->p->first[i]; b < d->p->first[i + 1]; b++) pen_box(pen, &d->p->box[b], once);
     pen_end(pen);
@@ -131,9 +134,16 @@ static void draw_chip(Draw *d, Pen *pen) {
 
 /* ---- weights ---- */
 
+/* Those that stand somewhere. */
 static void draw_eights(Draw *d, Pen *pen) {
   const MaskProcess *p = d->p;
   for (int i = 0; i < 256; i++) {
+    bool used = false;
+    for (int t = 0; t < d->threads; t++) used = used || d->used[t][i];
+    if (!used) {
+      d->name[CELL_EIGHT + i][0] = 0;
+      continue;
+    }
     pen_cell(pen, CELL_EIGHT + i);
     for (int b = 0; b < 8; b++) {
       int32_t x = b * p->pitch_x + p->site[i >> b & 1], h = p->size / 2;
@@ -146,20 +156,23 @@ static void draw_eights(Draw *d, Pen *pen) {
 static int64_t common(int64_t a, int64_t b) { return b ? common(b, a % b) : a; }
 
 /* One column of eights: for each of the 256 patterns, in order, the heights at which it stands. */
-static void draw_stack(Draw *d, Pen *pen, int64_t x, const uint8_t *pattern, const int32_t *y, int n, int32_t *order, int32_t grid) {
-  (void)d;
+static void draw_stack(Pen *pen, bool used[256], int64_t x, const uint8_t *pattern, const int32_t *y, int n, int32_t *order, int32_t grid) {
   int start[257] = {0}, at[256];
   for (int i = 0; i < n; i++) start[pattern[i] + 1]++;
   for (int i = 0; i < 256; i++) start[i + 1] += start[i];
   memcpy(at, start, sizeof at);
   for (int i = 0; i < n; i++) order[at[pattern[i]]++] = y[i];
   for (int i = 0; i < 256; i++)
-    if (start[i] < start[i + 1]) pen_stack(pen, CELL_EIGHT + i, x, order + start[i], start[i + 1] - start[i], grid);
+    if (start[i] < start[i + 1]) {
+      pen_stack(pen, CELL_EIGHT + i, x, order + start[i], start[i + 1] - start[i], grid);
+      used[i] = true;
+    }
 }
 
 enum { TOGETHER = 64 }; /* bytes of a row that are turned into columns at a time: a cache line */
 
-static bool draw_weights(Draw *d, Pen *pen, int column, Err *err) {
+static bool draw_weights(Draw *d, int thread, int column, Err *err) {
+  Pen *pen = &d->pen[thread];
   const MaskFloor *f = d->f;
   uint64_t first = (uint64_t)column * (uint64_t)f->high, banks = f->banks - first < (uint64_t)f->high ? f->banks - first : (uint64_t)f->high;
   int nodes = nodes_of(d->p, f->rows), n = nodes * (int)banks, width = f->columns / 8;
@@ -176,7 +189,7 @@ static bool draw_weights(Draw *d, Pen *pen, int column, Err *err) {
     int some = width - from < TOGETHER ? width - from : TOGETHER;
     for (int i = 0; i < n; i++)
       for (int j = 0; j < some; j++) turned[(size_t)j * (size_t)n + (size_t)i] = states[(size_t)i * (size_t)width + (size_t)(from + j)];
-    for (int j = 0; j < some; j++) draw_stack(d, pen, column_x(d->p, (from + j) * 8), turned + (size_t)j * (size_t)n, y, n, order, grid);
+    for (int j = 0; j < some; j++) draw_stack(pen, d->used[thread], column_x(d->p, (from + j) * 8), turned + (size_t)j * (size_t)n, y, n, order, grid);
   }
   if (ok) pen_end(pen);
   mem_free(states);
@@ -208,7 +221,7 @@ static void weights_piece(void *arg, int piece, int pieces, int thread) {
   Draw *d = arg;
   (void)pieces;
   (void)thread;
-  if (d->next + piece < d->f->wide) draw_weights(d, &d->pen[piece], d->next + piece, &d->error[piece]);
+  if (d->next + piece < d->f->wide) draw_weights(d, piece, d->next + piece, &d->error[piece]);
 }
 
 static void weights_run(void *arg, int phase, int piece, int pieces, int thread) {
@@ -245,18 +258,21 @@ static bool put_weights(Draw *d, Err *err) {
 static bool put_all(Draw *d, Err *err) {
   Buf around = {0};
   Pen *pen = &d->pen[0];
-  bool ok = layout_head(d->format, d->p, d->name, d->cells, &around, err);
+  bool ok = layout_head(d->format, &around, err);
   if (ok) put(d, &around);
   if (ok && d->layers != MASK_WEIGHTS) {
     draw_pieces(d, pen);
     draw_bank(d, pen);
     draw_base(d, pen);
   }
-  if (ok && d->layers != MASK_BASE) draw_eights(d, pen);
   ok = ok && put_pen(d, pen, err) && (d->layers == MASK_BASE || put_weights(d, err));
+  if (ok && d->layers != MASK_BASE) draw_eights(d, pen);
   if (ok) draw_chip(d, pen);
   around.n = 0;
-  ok = ok && put_pen(d, pen, err) && layout_foot(d->format, d->crc, &around, err);
+  ok = ok && put_pen(d, pen, err) && layout_names(d->format, d->p, d->name, d->cells, &around, err);
+  if (ok) put(d, &around);
+  around.n = 0;
+  ok = ok && layout_foot(d->format, d->crc, &around, err);
   if (ok) writer_put(d->w, around.s, around.n);
   buf_free(&around);
   return ok;
@@ -278,7 +294,8 @@ bool mask_write(const MaskFloor *f, const char *path, MaskLayers layers, int thr
   d.format = n > 4 && (strcmp(path + n - 4, ".gds") == 0 || strcmp(path + n - 4, ".GDS") == 0) ? FORMAT_GDS : FORMAT_OASIS;
   d.pen = mem_alloc((size_t)d.threads, sizeof *d.pen, err);
   d.error = mem_alloc((size_t)d.threads, sizeof *d.error, err);
-  bool ok = d.pen && d.error && name_cells(&d, err);
+  d.used = mem_alloc((size_t)d.threads, sizeof *d.used, err);
+  bool ok = d.pen && d.error && d.used && name_cells(&d, err);
   for (int i = 0; ok && i < d.threads; i++) pen_open(&d.pen[i], d.format, d.p, d.name);
   if (ok) d.w = writer_open(path, err);
   ok = ok && d.w && put_all(&d, err);
@@ -287,6 +304,7 @@ bool mask_write(const MaskFloor *f, const char *path, MaskLayers layers, int thr
   for (int i = 0; d.pen && i < d.threads; i++) pen_close(&d.pen[i]);
   mem_free(d.pen);
   mem_free(d.error);
+  mem_free(d.used);
   mem_free(d.name);
   return ok;
 }

@@ -126,8 +126,10 @@ void pen_end(Pen *pen); /* of the cell */
 bool pen_failed(const Pen *pen, Err *err);
 void pen_close(Pen *pen);
 
-/* The file around the cells: what comes before them, and after.  crc: over all bytes so far. */
-bool layout_head(Format format, const MaskProcess *p, char (*name)[32], int cells, Buf *out, Err *err);
+/* The file around the cells: what comes before them, their names, and the end.  A cell without a name is not in the file.  crc: over
+ * all bytes so far. */
+bool layout_head(Format format, Buf *out, Err *err);
+bool layout_names(Format format, const MaskProcess *p, char (*name)[32], int cells, Buf *out, Err *err);
 bool layout_foot(Format format, uint32_t crc, Buf *out, Err *err);
 
 /* ---- layouts that were read ---- */

@@ -264,8 +264,8 @@ void pen_close(Pen *pen) {
   buf_free(&pen->squeezed);
 }
 
-bool layout_head(Format format, const MaskProcess *p, char (*name)[32], int cells, Buf *out, Err *err) {
-  Pen pen = {.format = format, .p = p, .out = *out};
+bool layout_head(Format format, Buf *out, Err *err) {
+  Pen pen = {.format = format, .out = *out};
   if (format == FORMAT_OASIS) {
     bytes(&pen, "%SEMI-OASIS\r\n", 13);
     number(&pen, OAS_START);
@@ -274,23 +274,6 @@ bool layout_head(Format format, const MaskProcess *p, char (*name)[32], int cell
     number(&pen, 0); /* a real that is a whole number: 1000 units a micrometre */
     number(&pen, 1000);
     for (int i = 0; i < 13; i++) number(&pen, 0); /* tables stand here, and there are none */
-    for (int i = 0; i < cells; i++) {
-      if (!name[i][0]) continue;
-      number(&pen, OAS_CELLNAME);
-      number(&pen, strlen(name[i]));
-      bytes(&pen, name[i], strlen(name[i]));
-      number(&pen, (uint64_t)i);
-    }
-    for (int i = 0; i < p->layers; i++) {
-      const MaskLayer *l = &p->layer[i];
-      number(&pen, OAS_LAYERNAME);
-      number(&pen, strlen(l->name));
-      bytes(&pen, l->name, strlen(l->name));
-      number(&pen, 3);
-      number(&pen, (uint64_t)l->gds);
-      number(&pen, 3);
-      number(&pen, (uint64_t)l->datatype);
-    }
   } else {
     record_number(&pen, GDS_HEADER, 600);
     record(&pen, GDS_BGNLIB, 24);
@@ -298,6 +281,29 @@ bool layout_head(Format format, const MaskProcess *p, char (*name)[32], int cell
     record_text(&pen, GDS_LIBNAME, "burin");
     record(&pen, GDS_UNITS, 16); /* 1e-3 and 1e-9, excess-64 base-16 */
     bytes(&pen, (uint8_t[]){0x3e, 0x41, 0x89, 0x37, 0x4b, 0xc6, 0xa7, 0xf0, 0x39, 0x44, 0xb8, 0x2f, 0xa0, 0x9b, 0x5a, 0x54}, 16);
+  }
+  *out = pen.out;
+  return !pen_failed(&pen, err);
+}
+
+bool layout_names(Format format, const MaskProcess *p, char (*name)[32], int cells, Buf *out, Err *err) {
+  Pen pen = {.format = format, .out = *out};
+  for (int i = 0; format == FORMAT_OASIS && i < cells; i++) {
+    if (!name[i][0]) continue;
+    number(&pen, OAS_CELLNAME);
+    number(&pen, strlen(name[i]));
+    bytes(&pen, name[i], strlen(name[i]));
+    number(&pen, (uint64_t)i);
+  }
+  for (int i = 0; format == FORMAT_OASIS && i < p->layers; i++) {
+    const MaskLayer *l = &p->layer[i];
+    number(&pen, OAS_LAYERNAME);
+    number(&pen, strlen(l->name));
+    bytes(&pen, l->name, strlen(l->name));
+    number(&pen, 3);
+    number(&pen, (uint64_t)l->gds);
+    number(&pen, 3);
+    number(&pen, (uint64_t)l->datatype);
   }
   *out = pen.out;
   return !pen_failed(&pen, err);
