@@ -1,5 +1,5 @@
 """What every test of run.py uses: running programs, chips cast once, the list of tests."""
-import hashlib, os, subprocess, sys, tempfile, time
+import concurrent.futures, hashlib, os, random, re, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
@@ -59,3 +59,55 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.time() < end, "waited too long"
         time.sleep(0.02)
+
+
+# ---- damaged files ----
+
+def mutate(rng, data, focus):
+    b = bytearray(data)
+    kind = rng.randrange(5)
+    if kind == 0:
+        del b[rng.randrange(len(b)):]
+    elif kind == 1:
+        at = rng.randrange(min(focus, len(b)))
+        b[at:at + rng.choice((1, 4, 8))] = rng.choice((b"\xff" * 8, b"\0" * 8, rng.randbytes(8)))[:rng.choice((1, 4, 8))]
+    elif kind == 2:
+        for _ in range(rng.randrange(1, 6)):
+            b[rng.randrange(len(b))] ^= 1 << rng.randrange(8)
+    elif kind == 3:
+        a, c = rng.randrange(min(focus, len(b))), rng.randrange(len(b))
+        n = rng.randrange(1, 64)
+        b[a:a + n] = b[c:c + n]
+    else:
+        at = rng.randrange(min(focus, len(b)))
+        b[at:at] = rng.randbytes(rng.randrange(1, 16))
+    return bytes(b)
+
+
+def survives(job):
+    f, command = job
+    try:
+        r = run(*command, timeout=60, env={"BURIN_CACHE": f + ".cache"})
+    except subprocess.TimeoutExpired:
+        return f"{f}: no end after 60 s"
+    if r.returncode not in (0, 1) or "Sanitizer" in r.stderr or "runtime error" in r.stderr:
+        return f"{f}: exit {r.returncode}: {r.stderr[-1500:]}"
+    if r.returncode == 1 and not re.search(r"burin \w+: .{10,}", r.stderr):
+        return f"{f}: no clear error: {r.stderr[-300:]}"
+    return None
+
+
+def mutants(good, count, focus, command):
+    rng = random.Random(good)
+    data = open(good, "rb").read()
+    jobs = []
+    for i in range(count):
+        f = path(f"mutant-{os.path.basename(good)}-{i}")
+        open(f, "wb").write(mutate(rng, data, focus))
+        jobs.append((f, command(f)))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        bad = [x for x in pool.map(survives, jobs) if x]
+    assert not bad, f"{len(bad)} of {count}: {bad[0]}"
+    for f, _ in jobs:
+        os.remove(f)
+    return count

@@ -5,6 +5,7 @@
 
 #include "cast/cast.h"
 #include "engine/engine.h"
+#include "mask/mask.h"
 #include "text/text.h"
 
 #include <stdio.h>
@@ -136,6 +137,53 @@ static void runs_fail_cleanly(void **s) {
   unlink(path);
 }
 
+static bool draw_and_read(const char *chip, const char *layout, Err *e) {
+  Chip c;
+  RtlKnobs k;
+  RtlDesign d;
+  MaskFloor f;
+  MaskReport r;
+  MaskKnobs bank = {.rows = 64, .columns = 64, .first = 3, .banks = 3};
+  if (!chip_open(&c, chip, e)) return false;
+  MaskProcess *p = mask_process_open("sky130", e);
+  MaskSites *s = NULL;
+  bool ok = p && rtl_knobs("sim", &c.shape, &k, e) && rtl_design(&d, &c.shape, &k, e) && mask_floor(&f, p, &d, &c, &bank, e) && mask_write(&f, layout, MASK_ALL, 2, e) &&
+            (s = mask_sites_read(layout, NULL, e)) && mask_check(s, &c, &r, e);
+  if (ok) assert_true(mask_report_clean(&r));
+  mask_sites_free(s);
+  mask_process_free(p);
+  chip_close(&c);
+  return ok;
+}
+
+/* A layout is whole or not there. */
+static void masks_fail_cleanly(void **s) {
+  (void)s;
+  char dir[] = "/tmp/burin-fault-XXXXXX", chip[64], layout[64], command[128];
+  assert_non_null(mkdtemp(dir));
+  Err e = {0};
+  snprintf(chip, sizeof chip, "%s/x.chip", dir);
+  assert_true(cast_to(chip, true, "all=4", &e));
+  for (int gds = 0; gds < 2; gds++) {
+    bool done = false;
+    snprintf(layout, sizeof layout, "%s/x.%s", dir, gds ? "gds" : "oas");
+    for (long k = 1; !done && k < 100000; k++) {
+      Err f = {0};
+      unlink(layout);
+      fault_arm(k);
+      done = draw_and_read(chip, layout, &f);
+      fault_arm(0);
+      if (done == f.set) fail_msg("k = %ld: done %d, error '%s'", k, done, f.text);
+      snprintf(command, sizeof command, "test $(ls -A %s | grep -c tmp) = 0", dir);
+      assert_int_equal(system(command), 0);
+    }
+    assert_true(done);
+    unlink(layout);
+  }
+  unlink(chip);
+  rmdir(dir);
+}
+
 /* Batches, chunks and lone runs give the same logits. */
 static void batches_equal_lone_runs(void **s) {
   (void)s;
@@ -180,6 +228,6 @@ static void batches_equal_lone_runs(void **s) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly),
-                                     cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
+                                     cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(masks_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
   return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }

@@ -8,7 +8,7 @@ case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;
   check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux g++ verilator yosys berkeley-abc
-         opensta qflow-tech-osu018 z3 python3-venv chromium"
+         opensta qflow-tech-osu018 klayout z3 python3-venv chromium"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
   peer) want="$build g++ python3 python3-pip python3-venv" ;;

@@ -1,4 +1,4 @@
-/* cmd/diff: burin diff A.chip B.chip: what changes in the masks between two chips of one shape. */
+/* cmd/diff: burin diff A B: what changes in the masks between two chips of one shape, or between two layouts. */
 #include "cmd/cmd.h"
 
 #include <stdio.h>
@@ -49,6 +49,33 @@ static void compare(const Matrix *p, const Matrix *q, Difference *d) {
 
 static double share(uint64_t n, uint64_t of) { return of ? 100.0 * (double)n / (double)of : 0; }
 
+/* ---- two layouts ---- */
+
+static bool diff_layouts(const char *const path[2], const char *process, bool json, Err *err) {
+  MaskDifference d;
+  if (!mask_diff(path[0], path[1], process, &d, err)) return false;
+  if (json) {
+    json_t *o = json_pack("{s:I,s:I,s:I,s:I,s:i,s:i,s:s}", "nodes", (json_int_t)d.nodes, "changed_nodes", (json_int_t)d.nodes_changed, "banks", (json_int_t)d.banks, "changed_banks",
+                          (json_int_t)d.banks_changed, "base_layers", d.layers, "changed_base_layers", d.layers_changed, "changed", d.changed);
+    print_json(o);
+    json_decref(o);
+    return true;
+  }
+  printf("weights    %llu of %llu vias stand elsewhere (%.2f %%), in %llu of %llu banks\n", (unsigned long long)d.nodes_changed, (unsigned long long)d.nodes, share(d.nodes_changed, d.nodes),
+         (unsigned long long)d.banks_changed, (unsigned long long)d.banks);
+  if (d.layers_changed) printf("base       %d of %d layers differ: %s\n", d.layers_changed, d.layers, d.changed);
+  else printf("base       the same on all %d layers\n", d.layers);
+  return true;
+}
+
+static bool is_layout(const char *path, bool *layout, Err *err) {
+  FileMap f;
+  if (!map_open(&f, path, err)) return false;
+  *layout = mask_is(&f);
+  map_close(&f);
+  return true;
+}
+
 static void print(const Difference *d, const Node *n, bool json) {
   const Fact *masks = &plan_general[G_WEIGHT_MASKS], *mask = &n->fact[N_WEIGHT_MASK], *weeks = &plan_general[G_FOUNDRY_WEEKS];
   double respin = d->changed ? masks->nominal * mask->nominal : 0;
@@ -93,16 +120,21 @@ static bool diff(const char *const path[2], const char *node, bool json, Err *er
 }
 
 int cmd_diff(int argc, char **argv) {
-  const char *path[2], *node = "N6";
+  const char *path[2], *node = "N6", *process = NULL;
   bool json = false;
   const Option option[] = {
       {"node", 0, OPT_TEXT, &node, "NAME", "process whose masks are priced: N28, N16, N7, N6 (default), N5, N3"},
+      {"process", 0, OPT_TEXT, &process, "NAME", "of two layouts (default: the one that they name)"},
       {"json", 0, OPT_FLAG, &json, "", "print JSON"},
   };
-  const Usage usage = {"diff", "burin diff A.chip B.chip", "Counts what changes in the masks between two chips of one shape, and prices it.", option,
+  const Usage usage = {"diff", "burin diff A B", "Counts what changes in the masks between two chips of one shape, and prices it; or between two layouts.", option,
                        sizeof option / sizeof *option, 2, 0};
   int status = options_parse(&usage, argc, argv, path);
   if (status >= 0) return status;
   Err err = {0};
-  return diff(path, node, json, &err) ? STATUS_DONE : fail("diff", &err);
+  bool layout[2];
+  if (!is_layout(path[0], &layout[0], &err) || !is_layout(path[1], &layout[1], &err)) return fail("diff", &err);
+  if (layout[0] != layout[1]) err_set(&err, "%s is a layout, %s is none: expected two of a kind", path[!layout[0]], path[layout[0]]);
+  bool ok = !err.set && (layout[0] ? diff_layouts(path, process, json, &err) : diff(path, node, json, &err));
+  return ok ? STATUS_DONE : fail("diff", &err);
 }

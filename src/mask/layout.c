@@ -329,8 +329,8 @@ static bool digest_element(void *arg, const Element *e) {
     v[6] = r->type;
     v[7] = r->grid;
   } else {
-    int64_t lattice[6] = {r->n, r->m, r->n > 1 ? r->nx : 0, r->n > 1 ? r->ny : 0, r->m > 1 ? r->mx : 0, r->m > 1 ? r->my : 0};
-    v[5] = (int64_t)checksum64(lattice, sizeof lattice);
+    int64_t row[3] = {r->n, r->n > 1 ? r->nx : 0, r->n > 1 ? r->ny : 0}, column[3] = {r->m, r->m > 1 ? r->mx : 0, r->m > 1 ? r->my : 0};
+    v[5] = (int64_t)(checksum64(row, sizeof row) + checksum64(column, sizeof column)); /* in any order, too */
   }
   d->sum += checksum64(v, sizeof v); /* in any order */
   return true;
