@@ -2,7 +2,7 @@
 //
 // Each round scans the keys (Scan positions a cycle), then the values, divides, and writes its heads' outputs, Vec elements a cycle:
 // o = shr(acc R, nd + 6 - emax).  read_i, index_i and max_o are the quantiser's.
-// Timing: go_i in cycle c, done_o in c + 5 + Rounds (2 n + 12 + ceil(17 / Radix) + RoundWords), where n = position / Scan + 1.
+// Timing: go_i in cycle c, done_o in c + 5 + Rounds (2 n + 13 + ceil(17 / Radix) + RoundWords), where n = position / Scan + 1.
 module burin_attention #(
     parameter int unsigned Vec = 16,
     parameter int unsigned HeadDim = 16,
@@ -78,7 +78,7 @@ module burin_attention #(
       case (state_q)
         Idle: if (go_i) state_q <= Score;
         Score: if (row_ends) state_q <= Largest;
-        Largest: if (wait_q == 3'd3) state_q <= Value;
+        Largest: if (wait_q == 3'd4) state_q <= Value;
         Value: if (row_ends) state_q <= Sums;
         Sums: if (wait_q == 3'd5) state_q <= Divide;
         Divide: if (divided) state_q <= Out;

@@ -1,7 +1,7 @@
 // Attention for one key-value head at a time and the Share query heads that use it.  burin_attention drives all units alike.
 //
 // Timing, in cycles behind the one in which a row of Scan positions is read.  First pass (score_i): the scores stand in the score
-// memory from +5 on, their largest counts from +6 on.  Second pass (value_i, from +5 of the first's last on): the sums of weights
+// memory from +6 on, their largest counts from +7 on.  Second pass (value_i, from +6 of the first's last on): the sums of weights
 // are complete from +6 on, those of values from +8 on.  divide_i takes the former; divided_o is high 2 + ceil(17 / Radix) later,
 // with reciprocal_o and shift_o.
 module burin_attention_unit #(
@@ -65,9 +65,9 @@ module burin_attention_unit #(
   assign write_addr = write_base_i + CacheWidth'(32'(head_round_i) * Rows);
 
   // Pipeline marks: what was read n cycles ago.
-  logic [5:1] score_q, score_first_q;
+  logic [6:1] score_q, score_first_q;
   logic [7:1] value_q, value_first_q;
-  logic [Scan-1:0] keep1_q, keep2_q, keep3_q, keep4_q;
+  logic [Scan-1:0] keep1_q, keep2_q, keep3_q, keep4_q, keep5_q;
   logic [RowWidth-1:0] row1_q, row2_q, row3_q, row4_q, row5_q;
 
   always_ff @(posedge clk_i) begin
@@ -75,12 +75,12 @@ module burin_attention_unit #(
       score_q <= '0;
       value_q <= '0;
     end else begin
-      score_q <= {score_q[4:1], score_i};
+      score_q <= {score_q[5:1], score_i};
       value_q <= {value_q[6:1], value_i};
     end
-    score_first_q <= {score_first_q[4:1], score_first_i};
+    score_first_q <= {score_first_q[5:1], score_first_i};
     value_first_q <= {value_first_q[6:1], value_first_i};
-    {keep4_q, keep3_q, keep2_q, keep1_q} <= {keep3_q, keep2_q, keep1_q, keep_i};
+    {keep5_q, keep4_q, keep3_q, keep2_q, keep1_q} <= {keep4_q, keep3_q, keep2_q, keep1_q, keep_i};
     {row5_q, row4_q, row3_q, row2_q, row1_q} <= {row4_q, row3_q, row2_q, row1_q, row_i};
   end
 
@@ -173,16 +173,16 @@ module burin_attention_unit #(
     end
 
     always_comb begin
-      for (int j = 0; j < Scan; j++) z_node[Scan+j] = keep4_q[j] ? z[j*32+:32] : -32'sh7fff_ffff;
+      for (int j = 0; j < Scan; j++) z_node[Scan+j] = keep5_q[j] ? z[j*32+:32] : -32'sh7fff_ffff;
       for (int j = Scan - 1; j > 0; j--) z_node[j] = z_node[2*j+1] > z_node[2*j] ? z_node[2*j+1] : z_node[2*j];
     end
 
     always_ff @(posedge clk_i) begin
-      if (score_q[4]) begin
-        z_mem[row4_q] <= z;
+      if (score_q[5]) begin
+        z_mem[row5_q] <= z;
         word_max_q <= z_node[1];
       end
-      if (score_q[5]) max_q <= score_first_q[5] || word_max_q > max_q ? word_max_q : max_q;
+      if (score_q[6]) max_q <= score_first_q[6] || word_max_q > max_q ? word_max_q : max_q;
       if (value_i) z_q <= z_mem[row_i];
     end
 

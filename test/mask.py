@@ -189,13 +189,13 @@ def masks_keep_the_rules_and_the_netlist():
     """DRC and LVS of banks in KLayout; each injected fault is found by the check that should find it."""
     c = chip(TINY, *MIXED)
     bank, net = path("bank.gds"), path("bank.spice")
-    area = json.loads(done(BURIN, "mask", c, "--rows", "64", "--columns", "64", "--bank", "3", "-o", bank, "--spice", net, "--lef", path("bank.lef"), "--json"))
+    area = json.loads(done(BURIN, "mask", c, "--rows", "64", "--columns", "64", "--bank", "50", "-o", bank, "--spice", net, "--lef", path("bank.lef"), "--json"))
     assert area["cell_um2"] <= .345, area
     assert rules(bank) == {}
     compare = lambda layout, schematic: klayout("sky130.lvs", layout, layout + ".lvsdb", schematic=os.path.abspath(schematic))
     assert re.search(r"4096 transistors\s+EQUAL", compare(bank, net))
     seams = path("seams.oas")  # straps within, a gap, a rest of columns
-    done(BURIN, "mask", c, "--rows", "128", "--columns", "136", "--bank", "3", "-o", seams)
+    done(BURIN, "mask", c, "--rows", "128", "--columns", "136", "--bank", "25", "-o", seams)
     assert rules(seams) == {}
     lines = open(net).read().split("\n")
     k = next(i for i, l in enumerate(lines) if l.startswith("X7_5 "))
@@ -220,7 +220,10 @@ def masks_keep_the_rules_and_the_netlist():
 @test
 def masks_of_a_bank_have_a_whole_abstract():
     lef, svg, lyp = (path("bank." + k) for k in ("lef", "svg", "lyp"))
-    done(BURIN, "mask", chip(TINY, *MIXED), "--rows", "64", "--columns", "64", "--bank", "3", "--lef", lef, "--svg", svg, "--lyp", lyp)
+    done(BURIN, "mask", chip(TINY, *MIXED), "--rows", "64", "--columns", "64", "--bank", "50", "--lef", lef, "--svg", svg, "--lyp", lyp, "--png", path("bank.png"))
+    for name in ("bank", "corner", "cells"):
+        data = open(path(f"bank-{name}.png"), "rb").read()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(data[16:20], "big") == 1500 and len(data) > 5000, name
     script = path("lef.rb")
     open(script, "w").write(f"""o = RBA::LoadLayoutOptions::new
 o.lefdef_config.produce_pins = true
@@ -249,7 +252,7 @@ def refuses(f, pattern, *command):
 @test
 def masks_refuse_what_is_wrong():
     c = chip(TINY, *MIXED)
-    small = ("--rows", "64", "--columns", "64", "--bank", "3")
+    small = ("--rows", "64", "--columns", "64", "--bank", "50")
     oas, whole = path("small.oas"), path("whole.oas")
     done(BURIN, "mask", c, *small, "-o", oas)
     done(BURIN, "mask", c, "-o", whole)
@@ -290,7 +293,7 @@ def mutated_layouts_never_crash():
     n = 0
     for kind in ("oas", "gds"):
         f = path(f"fuzz.{kind}")
-        done(BURIN, "mask", c, "--rows", "64", "--columns", "64", "--bank", "3", "-o", f)
+        done(BURIN, "mask", c, "--rows", "64", "--columns", "64", "--bank", "50", "-o", f)
         if kind == "oas":  # without its checksum, so that what is behind the scan meets the damage as well
             data = bytearray(open(f, "rb").read())
             data[-5:] = bytes(5)

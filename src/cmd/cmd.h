@@ -133,6 +133,10 @@ typedef struct {
   {"ctx", 'c', OPT_INT, &(o).knobs.context, "N", "positions of the KV cache (default: the chip's context)"}
 bool knob_options(const KnobOptions *o, const ChipShape *s, RtlDesign *d, Err *err);
 
+/* Runs a program in a directory; its output goes to the file out_name there.  An error carries the end of that, or says what the
+ * program is needed for where it is not installed. */
+bool run_program(const char *dir, char *const argv[], const char *out_name, const char *needed, Err *err);
+
 /* ---- eval ---- */
 typedef struct {
   double top, log_sum; /* log p(i) = value(i) - top - log_sum */

@@ -1,10 +1,14 @@
 /* cmd/mask: burin mask X.chip -o X.oas; burin mask X.chip --check X.oas */
 #include "cmd/cmd.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 typedef struct {
-  const char *output, *check, *process, *layers, *lef, *spice, *svg, *lyp, *shape;
+  const char *output, *check, *process, *layers, *lef, *spice, *svg, *png, *lyp, *shape;
   double bits;
   MaskKnobs knobs;
   int bank; /* -1: all */
@@ -69,6 +73,50 @@ static bool check(const Chip *chip, const MaskOptions *o, Err *err) {
   return ok;
 }
 
+/* ---- pictures by KLayout ---- */
+
+static const char picture_script[] =
+    "view = RBA::LayoutView::new\n"
+    "view.load_layout('bank.oas', false)\n"
+    "view.load_layer_props('layers.lyp')\n"
+    "view.max_hier\n"
+    "view.set_config('grid-visible', 'false')\n"
+    "view.set_config('background-color', '#ffffff')\n"
+    "bank = RBA::DBox::new(0, 0, $width.to_f, $height.to_f)\n"
+    "some = [bank.width, 60.0].min\n"
+    "cells = [bank.width, 5.0].min\n"
+    "{ 'bank' => bank, 'corner' => RBA::DBox::new(-1, -1, some, some * 0.6), 'cells' => RBA::DBox::new(0.9, 0, 0.9 + cells, cells * 0.6) }.each do |name, box|\n"
+    "  view.zoom_box(box)\n"
+    "  view.save_image($out + '-' + name + '.png', 1500, 900)\n"
+    "end\n";
+
+/* Three pictures of a bank, NAME-bank.png, NAME-corner.png and NAME-cells.png, drawn by KLayout without a display. */
+static bool pictures(const MaskFloor *f, uint64_t bank, const char *path, Err *err) {
+  char dir[] = "/tmp/burin-mask-XXXXXX", file[4][64], full[4096], width[64], height[64], out[4200];
+  static const char *const name[] = {"bank.oas", "layers.lyp", "draw.rb", "log.txt"};
+  size_t n = strlen(path);
+  if (n < 5 || strcmp(path + n - 4, ".png") != 0) return err_set(err, "png: expected a name that ends in .png, found '%s'", path);
+  if (!mkdtemp(dir)) return err_set(err, "%s: %s", dir, strerror(errno));
+  for (int i = 0; i < 4; i++) snprintf(file[i], sizeof file[i], "%s/%s", dir, name[i]);
+  MaskFloor one = *f;
+  MaskKnobs k = {f->rows, f->columns, (int64_t)bank, 1};
+  bool ok = mask_floor(&one, f->process, &f->design, f->chip, &k, err) && mask_write(&one, file[0], MASK_ALL, 1, err) && mask_write_lyp(f->process, file[1], err);
+  Writer *w = ok ? writer_open(file[2], err) : NULL;
+  if (w) writer_put(w, picture_script, sizeof picture_script - 1);
+  ok = w && writer_commit(w, err);
+  if (ok && path[0] != '/') ok = getcwd(full, sizeof full) || err_set(err, "the working directory: %s", strerror(errno));
+  if (path[0] == '/') full[0] = 0;
+  snprintf(width, sizeof width, "width=%.3f", (double)one.bank_width * 1e-3);
+  snprintf(height, sizeof height, "height=%.3f", (double)one.bank_height * 1e-3);
+  ok = ok && (snprintf(out, sizeof out, "out=%s%s%.*s", full, full[0] ? "/" : "", (int)n - 4, path) < (int)sizeof out || err_set(err, "%s: path too long", path));
+  char *argv[] = {"klayout", "-zz", "-rd", width, "-rd", height, "-rd", out, "-r", "draw.rb", NULL};
+  if (ok) setenv("QT_QPA_PLATFORM", "offscreen", 1); /* no display is needed */
+  ok = ok && run_program(dir, argv, name[3], "for --png (Debian package klayout); --svg needs nothing", err);
+  for (int i = 0; i < 4; i++) unlink(file[i]);
+  rmdir(dir);
+  return ok;
+}
+
 static bool draw(const Chip *chip, const MaskOptions *o, Err *err) {
   MaskFloor f;
   RtlDesign d;
@@ -80,7 +128,7 @@ static bool draw(const Chip *chip, const MaskOptions *o, Err *err) {
   uint64_t bank = o->bank >= 0 ? (uint64_t)o->bank : 0;
   int threads = o->machine.threads > 0 ? o->machine.threads : cpu_count();
   ok = ok && (!o->output || mask_write(&f, o->output, layers, threads, err)) && (!o->lef || mask_write_lef(&f, o->lef, err)) &&
-       (!o->spice || mask_write_spice(&f, bank, o->spice, err)) && (!o->svg || mask_write_svg(&f, bank, o->svg, err)) && (!o->lyp || mask_write_lyp(p, o->lyp, err));
+       (!o->spice || mask_write_spice(&f, bank, o->spice, err)) && (!o->svg || mask_write_svg(&f, bank, o->svg, err)) && (!o->png || pictures(&f, bank, o->png, err)) && (!o->lyp || mask_write_lyp(p, o->lyp, err));
   if (ok) print_area(&f, o->json);
   mask_process_free(p);
   return ok;
@@ -106,6 +154,7 @@ int cmd_mask(int argc, char **argv) {
       {"lef", 0, OPT_TEXT, &o.lef, "FILE", "write a bank's abstract"},
       {"spice", 0, OPT_TEXT, &o.spice, "FILE", "write a bank's netlist (the first, or --bank)"},
       {"svg", 0, OPT_TEXT, &o.svg, "FILE", "draw the die, a bank and some cells"},
+      {"png", 0, OPT_TEXT, &o.png, "FILE", "three pictures of a bank, FILE-bank.png, -corner.png, -cells.png, by KLayout"},
       {"lyp", 0, OPT_TEXT, &o.lyp, "FILE", "write layer properties for KLayout"},
       {"shape", 0, OPT_TEXT, &o.shape, "NAME", "random weights of a shape instead of a chip: llama-3.1-8b, ..."},
       {"bits", 0, OPT_FLOAT, &o.bits, "N", "their bits a weight (default 3.5)"},
@@ -117,7 +166,7 @@ int cmd_mask(int argc, char **argv) {
                        sizeof option / sizeof *option, 1, 1};
   int status = options_parse(&usage, argc, argv, &path);
   if (status >= 0) return status;
-  if ((path != NULL) == (o.shape != NULL) || (o.check && (o.output || o.lef || o.spice || o.svg || o.lyp || o.bank >= 0))) {
+  if ((path != NULL) == (o.shape != NULL) || (o.check && (o.output || o.lef || o.spice || o.svg || o.png || o.lyp || o.bank >= 0))) {
     fprintf(stderr, "burin mask: expected X.chip or --shape NAME; --check stands alone\n");
     return STATUS_USAGE;
   }

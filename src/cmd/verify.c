@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 typedef struct {
@@ -102,37 +100,6 @@ static bool answers(Verify *v, Err *err) {
 
 /* ---- the simulation ---- */
 
-/* Runs a program in a directory; its output goes to out_path.  An error carries the end of that. */
-static bool run_program(const char *dir, char *const argv[], const char *out_name, Err *err) {
-  char out[4200];
-  snprintf(out, sizeof out, "%s/%s", dir, out_name);
-  pid_t child = fork();
-  if (child < 0) return err_set(err, "%s: %s", argv[0], strerror(errno));
-  if (child == 0) {
-    /* Verilator keeps wide values on the stack */
-    struct rlimit stack = {RLIM_INFINITY, RLIM_INFINITY};
-    if (setrlimit(RLIMIT_STACK, &stack) != 0 && getrlimit(RLIMIT_STACK, &stack) == 0) {
-      stack.rlim_cur = stack.rlim_max;
-      setrlimit(RLIMIT_STACK, &stack);
-    }
-    if (!freopen(out, "w", stdout) || dup2(1, 2) < 0 || chdir(dir) != 0) _exit(126);
-    execvp(argv[0], argv);
-    _exit(127);
-  }
-  int status;
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return err_set(err, "%s: %s", argv[0], strerror(errno));
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return err_set(err, "%s: not found; it is needed to simulate (Debian packages verilator, make, g++)", argv[0]);
-  Buf log = {0};
-  Err ignored = {0};
-  if (!file_read_all(out, (size_t)64 << 20, &log, &ignored)) return err_set(err, "%s failed in %s", argv[0], dir);
-  size_t from = log.n > 500 ? log.n - 500 : 0;
-  err_set(err, "%s failed in %s; its output ends:\n%.*s", argv[0], dir, (int)(log.n - from), log.s + from);
-  buf_free(&log);
-  return false;
-}
-
 static bool write_script(const Verify *v, Err *err) {
   char path[4200];
   snprintf(path, sizeof path, "%s/script.txt", v->dir);
@@ -164,10 +131,10 @@ static bool simulate(Verify *v, Err *err) {
   char *sim[] = {"./sim/Vburin_tb", "+script=script.txt", v->o->trace ? "+trace=trace.txt" : "+none", v->o->fst ? fst : "+none", NULL};
   if ((!v->o->as_is && !rtl_emit(&v->design, &v->r.chip, v->dir, err)) || !write_script(v, err)) return false;
   double start = now_seconds();
-  if (!run_program(v->dir, make, "make.log", err)) return false;
+  if (!run_program(v->dir, make, "make.log", "to simulate (Debian packages verilator, make, g++)", err)) return false;
   fprintf(stderr, "built the simulation in %.1f s\n", now_seconds() - start);
   start = now_seconds();
-  if (!run_program(v->dir, sim, "sim.log", err)) return false;
+  if (!run_program(v->dir, sim, "sim.log", "to simulate (Debian packages verilator, make, g++)", err)) return false;
   fprintf(stderr, "simulated in %.1f s\n", now_seconds() - start);
   return true;
 }

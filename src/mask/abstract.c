@@ -96,12 +96,14 @@ bool mask_write_spice(const MaskFloor *f, uint64_t bank, const char *path, Err *
 bool mask_write_lyp(const MaskProcess *p, const char *path, Err *err) {
   Buf b = {0};
   bool ok = buf_printf(&b, err, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<layer-properties>\n");
-  for (int i = 0; ok && i < p->layers; i++) {
+  for (int k = 0; ok && k < p->layers; k++) { /* the programming layer last: above the others */
+    int i = k < p->program ? k : k + 1 < p->layers ? k + 1 : p->program;
     const MaskLayer *l = &p->layer[i];
+    bool program = i == p->program;
     ok = buf_printf(&b, err,
-                    " <properties>\n  <frame-color>%s</frame-color>\n  <fill-color>%s</fill-color>\n  <dither-pattern>I%d</dither-pattern>\n  <visible>true</visible>\n"
-                    "  <transparent>true</transparent>\n  <width>1</width>\n  <name>%s %d/%d</name>\n  <source>%d/%d@1</source>\n </properties>\n",
-                    l->colour, l->colour, i == p->program ? 0 : i % 8 + 2, l->name, l->gds, l->datatype, l->gds, l->datatype);
+                    " <properties>\n  <frame-color>%s</frame-color>\n  <fill-color>%s</fill-color>\n  <dither-pattern>I%d</dither-pattern>\n  <visible>%s</visible>\n"
+                    "  <transparent>%s</transparent>\n  <width>1</width>\n  <name>%s %d/%d</name>\n  <source>%d/%d@1</source>\n </properties>\n",
+                    l->colour, l->colour, program ? 0 : i % 8 + 2, l->hidden ? "false" : "true", program ? "false" : "true", l->name, l->gds, l->datatype, l->gds, l->datatype);
   }
   ok = ok && buf_printf(&b, err, " <name/>\n</layer-properties>\n");
   return put_text(path, &b, ok, err);
@@ -163,7 +165,7 @@ static bool draw_cells(const MaskFloor *f, const uint8_t *states, Buf *b, Err *e
   for (int layer = 0; ok && layer < p->layers; layer++)
     for (int piece = PIECE_BIT; piece <= PIECE_NODE; piece++)
       for (int i = p->first[piece]; i < p->first[piece + 1]; i++)
-        for (int k = 0; ok && p->box[i].layer == layer && k < CELLS_X * (CELLS_Y + (piece == PIECE_NODE)); k++)
+        for (int k = 0; ok && p->box[i].layer == layer && !p->layer[layer].hidden && k < CELLS_X * (CELLS_Y + (piece == PIECE_NODE)); k++)
           ok = draw_box(p, &p->box[i], k % CELLS_X * (double)p->pitch_x, k / CELLS_X * (double)p->pitch_y, s, left, floor, b, err);
   for (int n = 0; ok && n <= CELLS_Y; n++)
     for (int c = 0; ok && c < CELLS_X; c++) {
@@ -186,7 +188,7 @@ bool mask_write_svg(const MaskFloor *f, uint64_t bank, const char *path, Err *er
   for (int i = 0, x = GAP; ok && i < p->layers; i++) {
     bool used = false;
     for (int k = p->first[PIECE_BIT]; k < p->first[PIECE_NODE + 1]; k++) used = used || p->box[k].layer == i;
-    if (!used && i != p->program) continue;
+    if ((!used && i != p->program) || p->layer[i].hidden) continue;
     ok = rect(&b, x, h - 26, 14, 14, p->layer[i].colour, i == p->program ? 1 : .6, err) && buf_printf(&b, err, "<text x=\"%d\" y=\"%d\">%s</text>\n", x + 20, h - 14, p->layer[i].name);
     x += 100;
   }

@@ -17,6 +17,7 @@ extern const char *const piece_name[PIECES];
 typedef struct {
   char name[32], colour[16];
   int gds, datatype;
+  bool hidden; /* in drawings */
 } MaskLayer;
 
 typedef struct {

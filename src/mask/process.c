@@ -63,6 +63,7 @@ static bool get_layers(const Parse *s, const json_t *o) {
     if (strlen(name) >= sizeof l->name) return bad(s, name, "a shorter name");
     snprintf(l->name, sizeof l->name, "%s", name);
     if (!get_pair(s, v, "gds", 0, &l->gds, &l->datatype) || !get_text(s, v, "colour", l->colour, sizeof l->colour)) return false;
+    l->hidden = json_is_true(json_object_get(v, "hidden"));
     if (l->gds > 32767 || l->datatype > 32767) return bad(s, name, "numbers up to 32767");
     s->p->layers++;
   }

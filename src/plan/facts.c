@@ -210,7 +210,7 @@ const PlanModule plan_module[] = {
     {"burin_lane_structural", "Taps 64, CodeBits 3", 402232, 8.06},
     {"burin_sweep", "IndexWidth 8, Taps 8, BlockWords 2", 19000, 2.68},
     {"burin_heads", "Vec 8, HeadDim 16", 1293056, 7.93},
-    {"burin_score", "HeadDim 16", 627544, 10.43},
+    {"burin_score", "HeadDim 16", 611872, 7.94},
     {"burin_softmax", "", 105504, 7.06},
     {"burin_butterfly", "Width 64, Level 0", 1426568, 8.15},
     {"burin_sequencer", "", 30264, 2.8},

@@ -155,7 +155,7 @@ static uint64_t after_qkv(const RtlDesign *d, uint64_t go) {
 
 static uint64_t after_attention(const RtlDesign *d, int position, uint64_t go) {
   int rows = position / d->knobs.scan + 1;
-  return go + 6 + (uint64_t)d->rounds * (uint64_t)(2 * rows + 12 + ceil_div(17, d->knobs.radix) + d->q_words / d->rounds);
+  return go + 6 + (uint64_t)d->rounds * (uint64_t)(2 * rows + 13 + ceil_div(17, d->knobs.radix) + d->q_words / d->rounds);
 }
 
 static uint64_t after_butterfly(const RtlDesign *d, uint64_t go) {

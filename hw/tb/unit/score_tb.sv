@@ -1,6 +1,6 @@
 module score_tb;
   localparam int HeadDim = 16;
-  localparam int InWidth = 2 * HeadDim * 8 + 32, OutWidth = 32, Latency = 3, Gap = 1;
+  localparam int InWidth = 2 * HeadDim * 8 + 32, OutWidth = 32, Latency = 4, Gap = 1;
   localparam string Name = "score";
   `include "driver.svh"
   burin_score #(.HeadDim(HeadDim)) u_dut (
