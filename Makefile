@@ -1,6 +1,7 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
 #        make check-long SmolLM2-135M in simulation       make synth      cells, area, timing of the hardware
+#        make read-bank  a bank of the masks read in ngspice
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
 # Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
 
@@ -128,6 +129,12 @@ synth:
 	@tools/need.sh check
 	@$(PYTHON) tools/synth.py --write
 
+read-bank: all
+	@tools/need.sh spice
+	@mkdir -p $(BUILD)
+	@$(BUILD)/burin cast models/tiny.gguf --fast --bits all=4,q=3,v=6,head=6 -o $(BUILD)/tiny.chip >/dev/null
+	@build/spice/bin/python tools/read_bank.py $(BUILD)/burin $(BUILD)/tiny.chip
+
 bench:
 	@tools/need.sh peer
 	@$(MAKE) --no-print-directory all
@@ -141,5 +148,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all test-programs demo check check-long synth bench install clean
+.PHONY: all test-programs demo check check-long synth read-bank bench install clean
 .DELETE_ON_ERROR:

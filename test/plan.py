@@ -83,7 +83,7 @@ def plan_meets_what_is_published():
         assert within(c), c
     for c in checks:
         assert c["source"] and (within(c) or c["note"]), c
-    assert len(checks) == 12
+    assert len(checks) == 14
     return len(checks) + 6
 
 
@@ -94,9 +94,15 @@ def plan_is_quick_and_says_what_is_wrong():
         done(BURIN, *options)
         assert time.time() - start < limit, (options, time.time() - start)
     assert "chips in N6" in done(BURIN, "plan", "--shape", "llama-3.1-70b")
+    # a mixture: what is read for a token is far less than what is held, and a mixture of one is the dense model
+    moe = json.loads(done(BURIN, "plan", "--shape", "mixtral-8x7b", "--json", timeout=60))
+    assert 46e9 < moe["experts"]["weights_held"] < 47e9 and 12e9 < moe["experts"]["weights_read"] < 13.5e9 and moe["cycles_experts"]["nominal"] > 1000, moe["experts"]
+    size = ("--lanes", "1024", "--taps", "256", "--ctx", "1024")
+    one, all_of = (plan(*size, "--experts", n, "--active", n) for n in ("1", "3"))
+    assert one["cycles_experts"]["nominal"] == 0 and one["experts"]["weights_held"] == one["experts"]["weights_read"] < all_of["experts"]["weights_read"] == all_of["experts"]["weights_held"]
     slow, thrifty = plan("--optimise", "speed"), plan("--optimise", "energy")
     assert slow["tokens_per_second"]["nominal"] > thrifty["tokens_per_second"]["nominal"] and slow["tokens_per_joule"]["nominal"] < thrifty["tokens_per_joule"]["nominal"]
-    for options, what in ((("--node", "N2"), "N2"), (("--set", "x=1"), "x"), (("--set", "wafer, 300 mm"), "fact=number"), (("--optimise", "beauty"), "beauty"), (("--bits", "9"), "bits"),
+    for options, what in ((("--node", "N2"), "N2"), (("--set", "x=1"), "x"), (("--set", "wafer, 300 mm"), "fact=number"), (("--optimise", "beauty"), "beauty"), (("--bits", "9"), "bits"), (("--experts", "2", "--active", "3"), "experts"),
                           (("--chips", "1", "--die-limit", "100"), "100"), (("--position", "5000"), "position"), (("--lanes", "7"), "lanes"), (("--html", "/nonexistent/x"), "nonexistent")):
         r = run(BURIN, *SHAPE, *options)
         assert r.returncode == 1 and what in r.stderr, (options, r.stderr)
@@ -104,7 +110,7 @@ def plan_is_quick_and_says_what_is_wrong():
     table = {(m["module"], ", ".join(f"{k} {v}" for k, v in m["parameters"].items())): m for m in json.load(open("doc/synthesis.json"))["modules"]}
     rows = re.findall(r'\{"(burin_\w+)", "([^"]*)", (\d+), ([\d.]+)\}', open("src/plan/facts.c").read())
     assert len(rows) == len(table) and all(table[a, b]["area_um2"] == int(c) and abs(table[a, b]["path_ns"] - float(d)) < 1e-9 for a, b, c, d in rows)
-    return 16 + len(rows)
+    return 19 + len(rows)
 
 
 @test

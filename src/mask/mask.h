@@ -65,20 +65,11 @@ bool mask_write_lyp(const MaskProcess *p, const char *path, Err *err);
 
 /* ---- reading: layout back to vias, without the writer's code ---- */
 
-/* What the file says of itself; the rest comes from its geometry. */
-typedef struct {
-  char process[64];
-  int rows, columns, high;
-  uint64_t first, banks;
-  RtlKnobs knobs;
-} MaskLabel;
-
 /* The programming vias of a layout, node by node. */
 typedef struct MaskSites MaskSites;
 /* process NULL: the one that the file names. */
 MaskSites *mask_sites_read(const char *path, const char *process, Err *err);
 void mask_sites_free(MaskSites *s);
-const MaskLabel *mask_sites_label(const MaskSites *s);
 
 /* A list of complaints, the first of which are kept as text. */
 enum { MASK_COMPLAINTS = 10 };

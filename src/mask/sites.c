@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the file says of itself; the rest comes from its geometry. */
+typedef struct {
+  char process[64];
+  int rows, columns, high;
+  uint64_t first, banks;
+  RtlKnobs knobs;
+} MaskLabel;
+
 /* Places of the base's own vias of the programming layer in a bank. */
 typedef struct {
   uint64_t *key; /* place + 1; 0: free */
@@ -300,8 +308,6 @@ void mask_sites_free(MaskSites *s) {
   mask_process_free(s->p);
   mem_free(s);
 }
-
-const MaskLabel *mask_sites_label(const MaskSites *s) { return &s->label; }
 
 /* ---- against a chip ---- */
 

@@ -14,18 +14,38 @@ static bool published_chip(double out[OUTPUTS], Err *err) {
   const Node *n6 = plan_node_of("N6", err);
   if (!n6 || !chip_shape_of("llama-3.1-8b", &s, err) || !rtl_knobs("n6", &s, &k, err)) return false;
   k.context = 2048;
-  if (!plan_input(&in, &s, NULL, 3.75, &k, 1024, n6, err)) return false;
+  if (!plan_input(&in, &s, (PlanExperts){1, 1}, NULL, 3.75, &k, 1024, n6, err)) return false;
   in.group_lanes = 256; /* whole, whatever a reticle holds */
   plan_nominal(&in, value);
   plan_evaluate(&in, value, out);
   return true;
 }
 
+/* The published claim for a mixture: this design over as few chips as hold it. */
+static bool published_mixture(double out[OUTPUTS], int *chips, Err *err) {
+  const PlanMixture *m = &plan_mixture[plan_mixtures - 1];
+  ChipShape s;
+  RtlKnobs k;
+  PlanInput in;
+  double value[FACTS];
+  const Node *n6 = plan_node_of("N6", err);
+  if (!n6 || !chip_shape_of(m->shape, &s, err) || !rtl_knobs("n6", &s, &k, err)) return false;
+  k.context = 2048;
+  k.lanes = 2048; /* what `burin plan --shape deepseek-r1` finds */
+  k.scan = 4;
+  k.radix = 8;
+  if (!plan_input(&in, &s, m->experts, NULL, 3.75, &k, 1024, n6, err) || !plan_fit(&in, 858, 256, err)) return false;
+  plan_nominal(&in, value);
+  plan_evaluate(&in, value, out);
+  *chips = in.chips;
+  return true;
+}
+
 int plan_checks(PlanCheck c[PLAN_CHECKS], Err *err) {
-  double o[OUTPUTS], n5[NODE_FACTS], n6[NODE_FACTS], n7[NODE_FACTS], g[GENERAL_FACTS];
+  double o[OUTPUTS], mixture[OUTPUTS], n5[NODE_FACTS], n6[NODE_FACTS], n7[NODE_FACTS], g[GENERAL_FACTS];
   const Node *a = plan_node_of("N5", err), *b = plan_node_of("N6", err), *d = plan_node_of("N7", err);
-  int n = 0;
-  if (!published_chip(o, err) || !a || !b || !d) return -1;
+  int n = 0, chips = 0;
+  if (!published_chip(o, err) || !published_mixture(mixture, &chips, err) || !a || !b || !d) return -1;
   for (int i = 0; i < NODE_FACTS; i++) n5[i] = a->fact[i].nominal, n6[i] = b->fact[i].nominal, n7[i] = d->fact[i].nominal;
   for (int i = 0; i < GENERAL_FACTS; i++) g[i] = plan_general[i].nominal;
   put(&c[n++], "HNLPU: good dies of a wafer, 827 mm2, N5", "dies", dies_of(827, 300) * murphy(827, n5[N_DEFECTS]), 27, 27, "arXiv 2508.16151", "die formula and Murphy");
@@ -40,5 +60,7 @@ int plan_checks(PlanCheck c[PLAN_CHECKS], Err *err) {
   put(&c[n++], "HC1: tokens/s of one user", "tokens/s", o[O_TPS], 14357, 17000, "taalas.com, live demo", "above: its 1,843 ns a layer are a longer chain or slower clock than this schedule; not fitted");
   put(&c[n++], "HC1: power of a card at 16,960 tokens/s", "W", 16960 * o[O_E_TOKEN] + o[O_STATIC], 150, 250, "Next Platform 2026", "energy of a token here at its speed; below the band: HC1 spends more a token than is counted here");
   put(&c[n++], "HC1: cost of a million tokens", "cent", 100 * o[O_MTOK_COST], .75, .75, "press, a claim", "assumed volume, life and use decide");
+  put(&c[n++], "HC: chips for DeepSeek R1, 671 B", "chips", chips, 30, 30, "press, simulated by its makers", "the published cell is denser than a compiler's ROM; 3.75 bits assumed");
+  put(&c[n++], "HC: tokens/s of one user, DeepSeek R1", "tokens/s", mixture[O_TPS], 12000, 12000, "press, simulated by its makers", "9 experts a layer one after the other, whole layers a chip");
   return n;
 }

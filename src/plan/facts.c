@@ -8,11 +8,31 @@ const char *const fact_class_name[5] = {"measured", "published", "derived", "ass
 
 #define P FACT_PUBLISHED
 #define D FACT_DERIVED
+#define M FACT_MEASURED
 #define A FACT_ASSUMED
 
 /* Energies of 45 nm are Horowitz's (ISSCC 2014), of 7 nm Jouppi's (ISCA 2021); other nodes are scaled from the nearer of the two by
  * feature size, which the class "derived" says. */
 const Node plan_node[] = {
+    {"sky130",
+     {[N_LOGIC] = {"logic density, peak", "MTr/mm2", .9, 1.066, 1.1, M, 'H', "nand2_1 of sky130_fd_sc_hd: 4 transistors in 3.7536 um2 (its LEF)"},
+      [N_SRAM_CELL] = {"6T SRAM cell", "um2", 1.9, 2.1, 2.8, A, 'L', "OpenRAM's cells for sky130"},
+      [N_ROM_BARE] = {"ROM bits, bare array", "Mb/mm2", 2.94, 3.14, 3.15, M, 'H', "burin mask: .3182 um2 a cell, .3396 in a bank (drawn, rules and netlist checked)"},
+      [N_FO4] = {"delay of an inverter that drives four", "ps", 45, 54, 70, D, 'M', "360 ps per um of channel (Horowitz' rule), .15 um"},
+      [N_ADD_ENERGY] = {"32-bit add", "pJ", .6, 1.2, 1.8, D, 'L', "Horowitz ISSCC 2014 (45 nm: .1), scaled by size and the square of the supply"},
+      [N_MULTIPLY_ENERGY] = {"8-bit multiply", "pJ", 1.2, 2.3, 3.5, D, 'L', "Horowitz ISSCC 2014 (45 nm: .2), scaled likewise"},
+      [N_ROM_ENERGY] = {"ROM read", "pJ/bit", .05, .061, .2, M, 'M', "tools/read_bank.py: ngspice, bank of 64 x 64, half ones, tt (ss at 1.6 V: .050); longer bit lines cost more"},
+      [N_SRAM_ENERGY] = {"SRAM read, 32 KiB", "pJ/bit", 1.8, 3.6, 5.4, D, 'L', "Horowitz ISSCC 2014 (45 nm: 20 pJ for 64 bits), scaled likewise"},
+      [N_WIRE_ENERGY] = {"wire", "pJ/bit/mm", .25, .38, .5, D, 'M', "Dally (45 nm: .094), by the square of the supply"},
+      [N_WIRE_DELAY] = {"wire with repeaters", "ps/mm", 60, 90, 150, A, 'L', "Dally, slides of 2009-2020"},
+      [N_CLOCK_ENERGY] = {"clock tree", "J/mm2/cycle", 4e-10, 8e-10, 1.6e-9, A, 'L', "scaled from the assumption for N7"},
+      [N_LEAK_LOGIC] = {"leakage of logic", "W/mm2", 2e-6, 1e-5, 1e-4, A, 'L', "high-density cells leak nanowatts"},
+      [N_LEAK_ROM] = {"leakage of ROM", "W/mm2", 1e-6, 5e-6, 5e-5, A, 'L', "as its logic, by width of transistor"},
+      [N_LEAK_SRAM] = {"leakage of SRAM", "W/mm2", 1e-6, 5e-6, 5e-5, A, 'L', "as its logic"},
+      [N_WAFER] = {"wafer, 300 mm", "$", 2000, 2700, 3500, A, 'L', "200 mm wafers of 900 to 1,500 $, by area"},
+      [N_DEFECTS] = {"defects", "1/cm2", .03, .05, .1, A, 'L', "mature node"},
+      [N_MASKS] = {"mask set", "$", 2e5, 3e5, 5e5, P, 'L', "aggregators"},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 4e3, 1e4, 2e4, A, 'L', "mask set over its masks"}}},
     {"N28",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 12, 15, 18, A, 'L', "half of N16, by two shrinks of pitch"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .12, .127, .155, P, 'M', "TSMC IEDM 2009-2011"},
@@ -130,6 +150,14 @@ const Node plan_node[] = {
 };
 const int plan_nodes = sizeof plan_node / sizeof *plan_node;
 
+/* Shapes of mixtures; attention that keeps a latent is planned as grouped-query attention of the nearest cache. */
+const PlanMixture plan_mixture[] = {
+    {"mixtral-8x7b", "layers=32,dim=4096,ffn=14336,heads=32,kv_heads=8,head_dim=128,vocab=32000,context=32768", {8, 2}, "Mixtral of Experts, arXiv 2401.04088"},
+    {"deepseek-r1", "layers=61,dim=7168,ffn=2048,heads=128,kv_heads=4,head_dim=128,vocab=129280,context=131072", {257, 9},
+     "DeepSeek-V3, arXiv 2412.19437: 256 experts and one shared, 8 and the shared active; its 3 dense layers counted as such layers, its latent of 576 a position as 4 heads of 128"},
+};
+const int plan_mixtures = sizeof plan_mixture / sizeof *plan_mixture;
+
 const Fact plan_general[GENERAL_FACTS] = {
     [G_EFFICIENCY_1024] = {"ROM array efficiency, 1,024 rows", "1", .17, .194, .22, P, 'M', "ROMA, arXiv 2503.12988"},
     [G_EFFICIENCY_2048] = {"ROM array efficiency, 2,048 rows", "1", .28, .31, .34, P, 'M', "ROMA, arXiv 2503.12988"},
@@ -164,6 +192,9 @@ const Fact plan_general[GENERAL_FACTS] = {
     [G_VOLUME] = {"chips of one model", "1", 1e3, 1e4, 1e5, A, '-', "unproven: nobody has sold such numbers"},
     [G_LINK_LATENCY] = {"from chip to chip", "ns", 50, 150, 400, A, 'L', "short-reach serial links"},
     [G_LINK_ENERGY] = {"from chip to chip", "pJ/bit", .5, 1.5, 5, A, 'L', "short-reach serial links"},
+    [G_BUMP_PITCH] = {"pitch of supply bumps", "um", 130, 180, 260, A, 'L', "flip-chip bumps at 130 um, half to all of them on supplies"},
+    [G_GRID_SHEET] = {"supply grid, both rails", "ohm/sq", .01, .03, .08, A, 'L', "two thick metals, 30 to 50 % of each on a supply"},
+    [G_SUPPLY] = {"supply", "V", .65, .75, .85, A, 'L', "common for N7 to N5"},
     [G_MASK_WEEKS] = {"weight masks: data and checks", "week", 1, 1, 2, P, 'M', "published chip: a week from weights to RTL (Next Platform 2026)"},
     [G_FOUNDRY_WEEKS] = {"foundry: weight masks, metal layers, test", "week", 6, 8, 12, P, 'M', "published chip: about 2 months (EE Times 2026)"},
     [G_ASSEMBLY_WEEKS] = {"package and boards", "week", 1, 2, 4, A, '-', "common for flip-chip packages"},

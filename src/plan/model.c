@@ -15,7 +15,8 @@ const OutputName plan_output[OUTPUTS] = {
     [O_CHIP_COST] = {"usd_per_chip", "$", "good die, package, test; all chips; without NRE"},
     [O_MTOK_COST] = {"usd_per_mtok", "$/Mtoken", "silicon, system, NRE, power, facility, operations over the tokens of a life"},
     [O_CYCLES_RTL] = {"cycles_rtl", "cycles", "rtl_cycles of a greedy token: exact, equal to simulation"},
-    [O_CYCLES_WIRE] = {"cycles_wire", "cycles", "8 crossings of half a die in each layer; not in the RTL"},
+    [O_CYCLES_EXPERTS] = {"cycles_experts", "cycles", "experts after a layer's first, and the router: phases of the schedule again; not in the RTL; 0 for dense models"},
+    [O_CYCLES_WIRE] = {"cycles_wire", "cycles", "8 crossings of half a die in each layer, 4 more for each expert after the first; not in the RTL"},
     [O_PATH_NS] = {"path_ns", "ns", "longest path in osu018, grown to the design's widths"},
     [O_AREA_ROM] = {"rom_mm2", "mm2", "bits over bare density times array efficiency at the depth of a column, in which banks of all widths share bit lines; spares"},
     [O_AREA_SRAM] = {"sram_mm2", "mm2", "KV cache"},
@@ -34,6 +35,7 @@ const OutputName plan_output[OUTPUTS] = {
     [O_E_TOKEN] = {"dynamic_joules", "J/token", "sum of the seven, times the power margin"},
     [O_STATIC] = {"static_watts", "W", "leakage by area, all chips"},
     [O_DENSITY_W] = {"watts_per_mm2", "W/mm2", "watts over die area"},
+    [O_IR_DROP] = {"ir_drop_volts", "V", "current density of the die times sheet resistance of the grid times bump pitch squared over 8"},
     [O_TRANSISTORS] = {"transistors", "1", "4 a gate, 1 a ROM bit, 6 an SRAM bit"},
     [O_DIES] = {"dies_per_wafer", "1", "pi d^2/4A - pi d/sqrt(2A)"},
     [O_YIELD] = {"yield", "1", "Murphy, without repair"},
@@ -52,7 +54,7 @@ const OutputName plan_output[OUTPUTS] = {
     [O_BREAK_EVEN] = {"break_even_tokens", "tokens", "NRE over what a token is cheaper than on a rented H100 in batches"},
 };
 
-enum { LINE_BITS = 16, CROSSINGS = 8, YEAR_HOURS = 8766, FACILITY_YEARS = 15 };
+enum { LINE_BITS = 16, CROSSINGS = 8, EXPERT_CROSSINGS = 4, ROUTED = 8, YEAR_HOURS = 8766, FACILITY_YEARS = 15 };
 
 /* ---- gates ---- */
 
@@ -145,18 +147,17 @@ static void areas(const PlanInput *in, const double *n, const double *g, double 
 static void energies(const PlanInput *in, const double *n, const double *g, double *o) {
   const ChipShape *s = &in->design.shape;
   const RtlKnobs *k = &in->design.knobs;
-  double array = o[O_AREA_ROM] + o[O_AREA_LANES] + o[O_AREA_PRODUCTS], groups = ceil((double)k->lanes / in->group_lanes), words = 0;
-  for (int w = 0; w < RTL_WIDTHS; w++) words += (double)in->counts.code_words[w];
+  double array = o[O_AREA_ROM] + o[O_AREA_LANES] + o[O_AREA_PRODUCTS], groups = ceil((double)k->lanes / in->group_lanes);
   double wire = n[N_WIRE_ENERGY] * 1e-12 * g[G_TOGGLE];
   /* a bus to every point of a grid of pitch p over an area A is A / p long */
   double over_die = array / sqrt(array / groups), in_group = o[O_AREA_LANES] / groups / sqrt(o[O_AREA_LANES] / k->lanes), to_lane = 0.38 * sqrt(array / groups);
   o[O_E_ROM] = in->code_bits * n[N_ROM_ENERGY] * 1e-12;
   o[O_E_LANES] = (in->weights * n[N_ADD_ENERGY] + in->weights / GROUP * n[N_MULTIPLY_ENERGY] * 4) * 1e-12; /* two halves of a 32-bit add: select, add */
-  o[O_E_WIRES] = wire * (words * k->taps * 8 * over_die + in->lines * k->taps * LINE_BITS * in_group * groups + in->code_bits * to_lane);
+  o[O_E_WIRES] = wire * (in->words * k->taps * 8 * over_die + in->lines * k->taps * LINE_BITS * in_group * groups + in->code_bits * to_lane);
   o[O_E_CLOCK] = n[N_CLOCK_ENERGY] * (o[O_DIE] - o[O_AREA_ROM] - o[O_AREA_RING]) * o[O_CYCLES];
   double cached = (double)s->layers * in->position * 2 * s->kv_heads * s->head_dim;
   o[O_E_ATTENTION] = cached * (8 * n[N_SRAM_ENERGY] + in->design.share * n[N_MULTIPLY_ENERGY]) * 1e-12;
-  o[O_E_VECTOR] = (double)s->layers * (12.0 * s->dim + 10.0 * s->ffn) * n[N_MULTIPLY_ENERGY] * 6 * 1e-12; /* a 16 by 24-bit multiply is about six of 8 by 8 */
+  o[O_E_VECTOR] = (double)s->layers * (12.0 * s->dim + 10.0 * s->ffn * in->experts.active) * n[N_MULTIPLY_ENERGY] * 6 * 1e-12; /* a 16 by 24-bit multiply is about six of 8 by 8 */
   o[O_E_LINK] = (in->chips - 1) * (double)s->dim * 32 * g[G_LINK_ENERGY] * 1e-12;
   double sum = 0;
   for (int i = O_E_ROM; i <= O_E_LINK; i++) sum += o[i];
@@ -165,13 +166,25 @@ static void energies(const PlanInput *in, const double *n, const double *g, doub
                              n[N_LEAK_LOGIC] * (o[O_AREA_LANES] + o[O_AREA_PRODUCTS] + o[O_AREA_VECTOR] + o[O_AREA_ATTENTION]));
 }
 
+/* The router is a matrix of as many rows as there are experts, then the largest are taken one by one (assumed: ROUTED cycles each). */
+static double expert_cycles(const PlanInput *in) {
+  const RtlDesign *d = &in->design;
+  const RtlKnobs *k = &d->knobs;
+  if (in->experts.stored == 1) return 0;
+  RtlPhases p = rtl_phases(d, in->position, true, false);
+  double words = ceil((double)in->experts.stored / k->lanes) * d->mat[MAT_GATE].words, of_o = (double)d->mat[MAT_O].words * d->mat[MAT_O].blocks;
+  double router = words + (double)p.o - of_o + ROUTED * in->experts.active;
+  return d->shape.layers * (router + (in->experts.active - 1) * (double)(p.gate_up + p.butterfly + p.down));
+}
+
 static void speed(const PlanInput *in, const double *n, const double *g, double *o) {
   o[O_PATH_NS] = path_ns(in, g[G_DOUBLING]);
   o[O_CLOCK] = 1e9 / (o[O_PATH_NS] * n[N_FO4] / g[G_FO4_180] * (1 + g[G_TIMING_MARGIN]));
   o[O_CYCLES_RTL] = (double)rtl_cycles(&in->design, in->position, true, false);
   double crossing = sqrt(o[O_DIE]) / 2 * n[N_WIRE_DELAY] * 1e-12 * o[O_CLOCK];
-  o[O_CYCLES_WIRE] = ((double)in->design.shape.layers * CROSSINGS + 2) * ceil(crossing);
-  o[O_CYCLES] = o[O_CYCLES_RTL] + o[O_CYCLES_WIRE];
+  o[O_CYCLES_EXPERTS] = expert_cycles(in);
+  o[O_CYCLES_WIRE] = ((double)in->design.shape.layers * (CROSSINGS + EXPERT_CROSSINGS * (in->experts.active - 1)) + 2) * ceil(crossing);
+  o[O_CYCLES] = o[O_CYCLES_RTL] + o[O_CYCLES_EXPERTS] + o[O_CYCLES_WIRE];
   energies(in, n, g, o);
   double seconds = o[O_CYCLES] / o[O_CLOCK] + (in->chips - 1) * g[G_LINK_LATENCY] * 1e-9;
   double limit = g[G_AIR_LIMIT] * o[O_DIE] * in->chips; /* of all dies; a token is in one of them at a time */
@@ -180,6 +193,8 @@ static void speed(const PlanInput *in, const double *n, const double *g, double 
   o[O_WATTS] = o[O_TPS] * o[O_E_TOKEN] + o[O_STATIC];
   o[O_TOKENS_PER_JOULE] = o[O_TPS] / o[O_WATTS];
   o[O_DENSITY_W] = o[O_WATTS] / o[O_DIE] / in->chips;
+  double busy = in->chips > 1 ? (o[O_TPS] * o[O_E_TOKEN] + o[O_STATIC] / in->chips) / o[O_DIE] : o[O_DENSITY_W]; /* the die that has the token */
+  o[O_IR_DROP] = busy * 1e-6 / g[G_SUPPLY] * g[G_GRID_SHEET] * g[G_BUMP_PITCH] * g[G_BUMP_PITCH] / 8;
 }
 
 /* ---- money ---- */
@@ -287,8 +302,27 @@ static void mixed_widths(const ChipShape *s, double average, int mats, int *bits
   }
 }
 
-bool plan_input(PlanInput *in, const ChipShape *s, const Chip *chip, double average, const RtlKnobs *k, int position, const Node *node, Err *err) {
-  *in = (PlanInput){.position = position, .chips = 1, .group_lanes = 128, .node = node};
+static bool of_experts(MatKind kind) { return kind == MAT_GATE || kind == MAT_UP || kind == MAT_DOWN; }
+
+/* A matrix of the design, once more for each expert after the first. */
+static void store_experts(PlanInput *in, const RtlExtent *x, int bits) {
+  const RtlKnobs *k = &in->design.knobs;
+  RtlCounts *c = &in->counts;
+  uint64_t more = (uint64_t)in->experts.stored - 1, words = more * (uint64_t)x->blocks * (uint64_t)x->words, groups = k->taps > GROUP ? (uint64_t)(k->taps / GROUP) : 1;
+  uint64_t code_bits = words * (uint64_t)k->lanes * (uint64_t)k->taps * (uint64_t)bits, scales = more * (uint64_t)x->blocks * (uint64_t)x->scale_words,
+           row_scales = more * (uint64_t)x->row_words;
+  for (int w = 0; w < RTL_WIDTHS; w++)
+    if (rtl_width_bits[w] == bits) c->code_words[w] += words;
+  c->scale_words += scales;
+  c->row_scale_words += row_scales;
+  c->code_rom_bits += code_bits;
+  c->rom_bits += code_bits + scales * (uint64_t)k->lanes * groups * 6 + row_scales * (uint64_t)k->vec * 16;
+}
+
+bool plan_input(PlanInput *in, const ChipShape *s, PlanExperts experts, const Chip *chip, double average, const RtlKnobs *k, int position, const Node *node, Err *err) {
+  *in = (PlanInput){.position = position, .chips = 1, .group_lanes = 128, .node = node, .experts = experts};
+  if (experts.stored < 1 || experts.active < 1 || experts.active > experts.stored || experts.stored > 65536)
+    return err_set(err, "experts: expected 1 to 65536 and as many or fewer active, found %d and %d", experts.stored, experts.active);
   if (!rtl_design(&in->design, s, k, err)) return false;
   if (position < 0 || position >= k->context) return err_set(err, "position: expected 0 to %d, found %d", k->context - 1, position);
   int mats = rtl_matrices(&in->design), rows, cols;
@@ -302,9 +336,13 @@ bool plan_input(PlanInput *in, const ChipShape *s, const Chip *chip, double aver
     MatKind kind = i == mats - 1 ? MAT_HEAD : (MatKind)(i % MAT_PER_LAYER);
     const RtlExtent *x = &in->design.mat[kind];
     chip_extent(s, kind, &rows, &cols);
-    in->weights += (double)rows * cols;
-    in->code_bits += (double)rows * cols * (bits[i] + 6.0 / GROUP) + 16.0 * rows;
-    in->lines += (double)x->blocks * x->words * (1 << bits[i]);
+    double times = of_experts(kind) ? experts.active : 1;
+    if (of_experts(kind)) store_experts(in, x, bits[i]);
+    in->weights += times * rows * cols;
+    in->stored += (of_experts(kind) ? (double)experts.stored : 1) * rows * cols;
+    in->code_bits += times * ((double)rows * cols * (bits[i] + 6.0 / GROUP) + 16.0 * rows);
+    in->words += times * x->blocks * x->words;
+    in->lines += times * x->blocks * x->words * (1 << bits[i]);
   }
   mem_free(bits);
   for (int i = 0; i < FACTS; i++) in->fact[i] = *plan_fact(node, i);

@@ -137,21 +137,22 @@ static void floorplan(Page *p) {
 
 static void timeline(Page *p) {
   RtlPhases t = rtl_phases(&p->in->design, p->in->position, true, false);
-  double layers = p->in->design.shape.layers, wire = p->b[O_CYCLES_WIRE].nominal / layers;
-  const double cycles[7] = {(double)t.qkv, (double)t.attention, (double)t.o, (double)t.gate_up, (double)t.butterfly, (double)t.down, wire};
-  static const char *const name[7] = {"norm, q k v", "attention", "o", "norm, gate, up", "butterfly", "down", "wires"};
+  double layers = p->in->design.shape.layers, wire = p->b[O_CYCLES_WIRE].nominal / layers, experts = p->b[O_CYCLES_EXPERTS].nominal / layers;
+  const double cycles[8] = {(double)t.qkv, (double)t.attention, (double)t.o, (double)t.gate_up, (double)t.butterfly, (double)t.down, wire, experts};
+  static const char *const name[8] = {"norm, q k v", "attention", "o", "norm, gate, up", "butterfly", "down", "wires", "router, more experts"};
   double sum = 0, x = 20;
-  for (int i = 0; i < 7; i++) sum += cycles[i];
+  int phases = experts > 0 ? 8 : 7;
+  for (int i = 0; i < phases; i++) sum += cycles[i];
   PUT(p, "<h2>A token's time</h2><svg viewBox='0 0 800 120' role=img aria-label='cycles of a layer by phase'>");
-  for (int i = 0; i < 7; i++) {
+  for (int i = 0; i < phases; i++) {
     double w = 760 * cycles[i] / sum;
-    PUT(p, "<rect x=%.1f y=20 width=%.1f height=34 fill='var(--%s)'/><text x=%.1f y=%d class=s>%s %.0f</text>", x, w - 1, colour[i], x + 2, 70 + 14 * (i % 3), name[i], cycles[i]);
+    PUT(p, "<rect x=%.1f y=20 width=%.1f height=34 fill='var(--%s)'/><text x=%.1f y=%d class=s>%s %.0f</text>", x, w - 1, colour[i % 7], x + 2, 70 + 14 * (i % 3), name[i], cycles[i]);
     x += w;
   }
   PUT(p, "</svg><p>%.0f cycles a layer<sup>D</sup>, of which the weights are swept in %llu; %.0f layers, embedding and head: ", sum, (unsigned long long)t.sweep_layer, layers);
   number(p, p->b[O_CYCLES].nominal);
-  PUT(p, " cycles, %.2f \xC2\xB5s a token. The schedule is exact (simulation counts the same); crossings of the die are not in the RTL.</p>",
-      1e6 / p->b[O_TPS].nominal);
+  PUT(p, " cycles, %.2f \xC2\xB5s a token. The schedule is exact (simulation counts the same); crossings of the die%s are not in the RTL.</p>",
+      1e6 / p->b[O_TPS].nominal, experts > 0 ? ", the router and experts after the first" : "");
 }
 
 /* ---- parts of a whole, as a row of blocks ---- */
@@ -285,7 +286,7 @@ static void edge(Page *p) {
     if (!n || !chip_shape_of(shape[i / 3], &s, &err) || !rtl_knobs("n6", &s, &k, &err)) continue;
     k = (RtlKnobs){.lanes = 64 * (i / 3 + 1), .taps = 64, .vec = k.vec < 64 ? k.vec : 64, .scan = 4, .heads = 1, .radix = 4, .context = 1024};
     if (k.lanes == 192) k.lanes = 256;
-    if (!plan_input(&in, &s, NULL, 3.5, &k, 512, n, &err) || !plan_fit(&in, 858, 8, &err)) continue;
+    if (!plan_input(&in, &s, (PlanExperts){1, 1}, NULL, 3.5, &k, 512, n, &err) || !plan_fit(&in, 858, 8, &err)) continue;
     plan_nominal(&in, value);
     plan_evaluate(&in, value, o);
     double speed = o[O_TPS] < 50 ? o[O_TPS] : 50;

@@ -30,7 +30,7 @@ typedef enum {
 typedef enum {
   G_EFFICIENCY_1024, G_EFFICIENCY_2048, G_EFFICIENCY_4096, G_EFFICIENCY_8192, G_SRAM_EFFICIENCY, G_UTILISATION, G_TRANSISTORS_GATE, G_FO4_180, G_DOUBLING, G_TIMING_MARGIN,
   G_TOGGLE, G_POWER_MARGIN, G_IO_RING, G_SPARE, G_REPAIRED, G_AIR_LIMIT, G_RETICLE, G_WAFER_DIAMETER, G_WEIGHT_MASKS, G_PACKAGE, G_SYSTEM, G_SYSTEM_POWER,
-  G_NRE_DESIGN, G_GPU_HOUR, G_PUE, G_ENERGY_PRICE, G_FACILITY, G_MAINTENANCE, G_LIFE, G_UTILISED, G_VOLUME, G_LINK_LATENCY, G_LINK_ENERGY, G_MASK_WEEKS, G_FOUNDRY_WEEKS, G_ASSEMBLY_WEEKS, G_NEW_BASE_WEEKS,
+  G_NRE_DESIGN, G_GPU_HOUR, G_PUE, G_ENERGY_PRICE, G_FACILITY, G_MAINTENANCE, G_LIFE, G_UTILISED, G_VOLUME, G_LINK_LATENCY, G_LINK_ENERGY, G_BUMP_PITCH, G_GRID_SHEET, G_SUPPLY, G_MASK_WEEKS, G_FOUNDRY_WEEKS, G_ASSEMBLY_WEEKS, G_NEW_BASE_WEEKS,
   GENERAL_FACTS
 } GeneralFact;
 enum { FACTS = NODE_FACTS + GENERAL_FACTS };
@@ -68,11 +68,28 @@ extern const int plan_modules;
 enum { NAND2_AREA_UM2_X100 = 2400 };
 
 /* ---- what is planned ---- */
+
+/* Mixture of experts: `stored` feed-forward blocks of the shape's ffn in each layer, of which a token goes through `active`, one after
+ * the other, and a router that chooses them.  1 and 1: a dense model.  The arithmetic and the RTL have no experts: derived only. */
+typedef struct {
+  int stored, active;
+} PlanExperts;
+typedef struct {
+  const char *name, *shape; /* as chip_shape_of reads it */
+  PlanExperts experts;
+  const char *note;
+} PlanMixture;
+extern const PlanMixture plan_mixture[];
+extern const int plan_mixtures;
+
 typedef struct {
   RtlDesign design;
   RtlCounts counts;
-  double weights;    /* in matrices and head */
+  PlanExperts experts;
+  double weights;    /* in matrices and head, that a token meets */
+  double stored;     /* that the chips hold */
   double code_bits;  /* read for a token */
+  double words;      /* of codes, swept for a token */
   double lines;      /* sum over the swept words of the levels of their matrix: product lines that change */
   int levels;        /* of the widest codebook */
   int position;      /* that speeds are for */
@@ -83,7 +100,7 @@ typedef struct {
 } PlanInput;
 
 /* bits: of each matrix in the order of rtl (rtl_mats), or NULL: mixed so that codes and scales come to `average`. */
-bool plan_input(PlanInput *in, const ChipShape *s, const Chip *chip, double average, const RtlKnobs *k, int position, const Node *node, Err *err);
+bool plan_input(PlanInput *in, const ChipShape *s, PlanExperts experts, const Chip *chip, double average, const RtlKnobs *k, int position, const Node *node, Err *err);
 
 /* "name=value": a fact without a band. */
 bool plan_set(PlanInput *in, const char *assignment, Err *err);
@@ -93,10 +110,10 @@ bool plan_fit(PlanInput *in, double die_limit, int most_chips, Err *err);
 
 typedef enum {
   O_TPS, O_CYCLES, O_CLOCK, O_DIE, O_WATTS, O_TOKENS_PER_JOULE, O_CHIP_COST, O_MTOK_COST, /* the eight of --json */
-  O_CYCLES_RTL, O_CYCLES_WIRE, O_PATH_NS,
+  O_CYCLES_RTL, O_CYCLES_EXPERTS, O_CYCLES_WIRE, O_PATH_NS,
   O_AREA_ROM, O_AREA_SRAM, O_AREA_LANES, O_AREA_PRODUCTS, O_AREA_VECTOR, O_AREA_ATTENTION, O_AREA_RING, /* mm2 */
   O_E_ROM, O_E_LANES, O_E_WIRES, O_E_CLOCK, O_E_ATTENTION, O_E_VECTOR, O_E_LINK, O_E_TOKEN, O_STATIC,  /* J a token; W */
-  O_DENSITY_W, O_TRANSISTORS, O_DIES, O_YIELD, O_YIELD_REPAIRED, O_DIE_COST, O_MASKS, O_RESPIN, O_NRE, O_SYSTEM_COST,
+  O_DENSITY_W, O_IR_DROP, O_TRANSISTORS, O_DIES, O_YIELD, O_YIELD_REPAIRED, O_DIE_COST, O_MASKS, O_RESPIN, O_NRE, O_SYSTEM_COST,
   O_MTOK_SILICON, O_MTOK_SYSTEM, O_MTOK_NRE, O_MTOK_POWER, O_MTOK_FACILITY, O_MTOK_OPERATIONS, O_BREAK_EVEN,
   OUTPUTS
 } Output;
@@ -135,7 +152,7 @@ typedef struct {
   const char *what, *unit, *source, *note;
   double predicted, low, high; /* the published band */
 } PlanCheck;
-enum { PLAN_CHECKS = 12 };
+enum { PLAN_CHECKS = 14 };
 int plan_checks(PlanCheck out[PLAN_CHECKS], Err *err);
 
 /* ---- the page ---- */

@@ -46,7 +46,7 @@ bool plan_search(PlanInput *in, const Chip *chip, double average, PlanAim aim, d
     k.scan = scan[x % 5], x /= 5;
     k.vec = vec[x % 4], x /= 4;
     k.radix = radix[x];
-    if (k.scan > k.context || !plan_input(&one, &shape, chip, average, &k, in->position, in->node, &no_fit)) continue; /* knobs that do not fit the shape */
+    if (k.scan > k.context || !plan_input(&one, &shape, in->experts, chip, average, &k, in->position, in->node, &no_fit)) continue; /* knobs that do not fit the shape */
     memcpy(one.fact, in->fact, sizeof one.fact);
     if (!plan_fit(&one, die_limit, most_chips, &no_fit)) continue;
     PlanPoint *p = &all[found];
