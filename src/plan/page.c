@@ -38,6 +38,7 @@ static const char *const colour[7] = {"a", "c", "b", "d", "e", "f", "g"};
 static void number(Page *p, double x) {
   double a = fabs(x);
   if (!isfinite(x)) PUT(p, "-");
+  else if (a >= 1e15) PUT(p, "%.0f T", x / 1e12);
   else if (a >= 1e12) PUT(p, "%.3g T", x / 1e12);
   else if (a >= 1e9) PUT(p, "%.3g G", x / 1e9);
   else if (a >= 1e6) PUT(p, "%.3g M", x / 1e6);
@@ -129,7 +130,7 @@ static void floorplan(Page *p) {
     number(p, p->b[key[i].output].nominal);
     PUT(p, " mm\xC2\xB2 <tspan class=s>D</tspan></text>");
   }
-  PUT(p, "<text x=510 y=270>%.1f mm x %.1f mm, %d chip%s</text><text x=510 y=292 class=s>Groups of lanes stand in the middle of their ROM;</text>"
+  PUT(p, "<text x=510 y=270>%.1f mm x %.1f mm, %d chip%s <tspan class=s>D</tspan></text><text x=510 y=292 class=s>Groups of lanes stand in the middle of their ROM;</text>"
          "<text x=510 y=308 class=s>16 of each half are drawn for all. Not routed.</text></svg>", die, die, p->in->chips, p->in->chips > 1 ? "s" : "");
 }
 
@@ -143,15 +144,16 @@ static void timeline(Page *p) {
   double sum = 0, x = 20;
   int phases = experts > 0 ? 8 : 7;
   for (int i = 0; i < phases; i++) sum += cycles[i];
-  PUT(p, "<h2>A token's time</h2><svg viewBox='0 0 800 120' role=img aria-label='cycles of a layer by phase'>");
+  PUT(p, "<h2>A token's time</h2><svg viewBox='0 0 800 130' role=img aria-label='cycles of a layer by phase'>");
   for (int i = 0; i < phases; i++) {
     double w = 760 * cycles[i] / sum;
-    PUT(p, "<rect x=%.1f y=20 width=%.1f height=34 fill='var(--%s)'/><text x=%.1f y=%d class=s>%s %.0f</text>", x, w - 1, colour[i % 7], x + 2, 70 + 14 * (i % 3), name[i], cycles[i]);
+    PUT(p, "<rect x=%.1f y=20 width=%.1f height=34 fill='var(--%s)'/><rect x=%d y=%d width=10 height=10 fill='var(--%s)'/><text x=%d y=%d class=s>%s: %.0f D</text>", x, w > 1 ? w - 1 : w,
+        colour[i % 7], 20 + 256 * (i % 3), 70 + 18 * (i / 3), colour[i % 7], 36 + 256 * (i % 3), 79 + 18 * (i / 3), name[i], cycles[i]);
     x += w;
   }
-  PUT(p, "</svg><p>%.0f cycles a layer<sup>D</sup>, of which the weights are swept in %llu; %.0f layers, embedding and head: ", sum, (unsigned long long)t.sweep_layer, layers);
+  PUT(p, "</svg><p>%.0f cycles a layer<sup>D</sup>, of which the weights are swept in %llu<sup>D</sup>; %.0f layers, embedding and head: ", sum, (unsigned long long)t.sweep_layer, layers);
   number(p, p->b[O_CYCLES].nominal);
-  PUT(p, " cycles, %.2f \xC2\xB5s a token. The schedule is exact (simulation counts the same); crossings of the die%s are not in the RTL.</p>",
+  PUT(p, " cycles<sup>D</sup>, %.2f \xC2\xB5s<sup>D</sup> a token. The schedule is exact (simulation counts the same); crossings of the die%s are not in the RTL.</p>",
       1e6 / p->b[O_TPS].nominal, experts > 0 ? ", the router and experts after the first" : "");
 }
 
@@ -223,7 +225,7 @@ static void against_gpu(Page *p) {
   const PlanSystem *h = &plan_system[PLAN_H100];
   const Band *b = p->b;
   double hour = p->in->fact[NODE_FACTS + G_GPU_HOUR].nominal, batch = 1e8 * hour / (h->batch * 3600), single = 1e8 * hour / (h->nominal * 3600), cents = 100 * b[O_MTOK_COST].nominal;
-  PUT(p, "<h2>H100 and this chip</h2><div class=scroll tabindex=0><table><tr><th>Llama 3.1 8B<th class=n>H100<th class=n>this plan<th class=n>ratio</tr>");
+  PUT(p, "<h2>H100 and this chip</h2><div class=scroll tabindex=0><table><tr><th>Llama 3.1 8B<th class=n>H100<th class=n>this plan<th class=n>ratio<sup>D</sup></tr>");
   row(p, "tokens/s, one user (H100: bandwidth ceiling)", h->nominal, b[O_TPS].nominal, "", "D");
   row(p, "tokens/s, all users (this chip writes for one at a time)", h->batch, b[O_TPS].nominal, "", "P");
   row(p, "tokens/J, all users", h->batch / h->watts, b[O_TOKENS_PER_JOULE].nominal, "", "D");
@@ -236,7 +238,7 @@ static void against_gpu(Page *p) {
   number(p, p->in->fact[NODE_FACTS + G_VOLUME].nominal);
   PUT(p, " chips of one model, %.0f %% use and %.0f years<sup>A</sup>.</p>", 100 * p->in->fact[NODE_FACTS + G_UTILISED].nominal, p->in->fact[NODE_FACTS + G_LIFE].nominal);
   double hardware = b[O_MTOK_SILICON].nominal + b[O_MTOK_SYSTEM].nominal + b[O_MTOK_NRE].nominal, power = b[O_MTOK_POWER].nominal, all = b[O_MTOK_COST].nominal;
-  PUT(p, "<div class=scroll tabindex=0><table><tr><th>share of the cost of inference<th class=n>as often quoted, GPU<th class=n>this plan</tr>"
+  PUT(p, "<div class=scroll tabindex=0><table><tr><th>share of the cost of inference<th class=n>as often quoted, GPU<sup>P</sup><th class=n>this plan</tr>"
          "<tr><td>hardware (here with design and masks)<td class=n>40-50 %%<td class=n>%.0f %%<sup>D</sup></tr><tr><td>power<td class=n>20-30 %%<td class=n>%.0f %%<sup>D</sup></tr>"
          "<tr><td>network and storage (here: facility)<td class=n>10-15 %%<td class=n>%.0f %%<sup>D</sup></tr><tr><td>operations<td class=n>10-15 %%<td class=n>%.0f %%<sup>D</sup></tr></table></div>",
       100 * hardware / all, 100 * power / all, 100 * b[O_MTOK_FACILITY].nominal / all, 100 * b[O_MTOK_OPERATIONS].nominal / all);
@@ -262,12 +264,12 @@ static void calendar(Page *p) {
   PUT(p, "</table></div>");
   PUT(p, "<h2>Its limits, in numbers</h2><ul><li>One model only: another of the same shape costs ");
   number(p, p->b[O_RESPIN].nominal);
-  PUT(p, " $ of masks<sup>D</sup> and %.0f weeks; another shape ", ready);
+  PUT(p, " $ of masks<sup>D</sup> and %.0f weeks<sup>D</sup>; another shape ", ready);
   number(p, p->b[O_NRE].nominal);
   PUT(p, " $<sup>D</sup>.</li><li>Volume is unproven: design and masks come back after ");
   number(p, p->b[O_BREAK_EVEN].nominal);
-  PUT(p, " tokens<sup>D</sup> that would have been bought from a rented H100 with full batches (-: never).</li><li>Large models: this one takes %d chip%s.</li>"
-         "<li>It ages: %.0f years of use are assumed; the band is %.0f to %.0f.</li></ul>", p->in->chips, p->in->chips > 1 ? "s" : "",
+  PUT(p, " tokens<sup>D</sup> that would have been bought from a rented H100 with full batches (-: never).</li><li>Large models: this one takes %d chip%s<sup>D</sup>.</li>"
+         "<li>It ages: %.0f years<sup>A</sup> of use are assumed; the band is %.0f to %.0f<sup>A</sup>.</li></ul>", p->in->chips, p->in->chips > 1 ? "s" : "",
       p->in->fact[NODE_FACTS + G_LIFE].nominal, p->in->fact[NODE_FACTS + G_LIFE].low, p->in->fact[NODE_FACTS + G_LIFE].high);
 }
 
@@ -301,7 +303,7 @@ static void edge(Page *p) {
 static void checks(Page *p) {
   PlanCheck c[PLAN_CHECKS];
   int n = plan_checks(c, p->err);
-  PUT(p, "<h2>Against what is published</h2><div class=scroll tabindex=0><table><tr><th>figure<th class=n>predicted<sup>D</sup><th class=n>published<sup>P</sup><th class=n>ratio<th>source<th>note</tr>");
+  PUT(p, "<h2>Against what is published</h2><div class=scroll tabindex=0><table><tr><th>figure<th class=n>predicted<sup>D</sup><th class=n>published<sup>P</sup><th class=n>ratio<sup>D</sup><th>source<th>note</tr>");
   for (int i = 0; i < n; i++) {
     bool within = c[i].predicted >= c[i].low * .98 && c[i].predicted <= c[i].high * 1.02;
     PUT(p, "<tr><td>%s<td class=n>", c[i].what);
