@@ -8,7 +8,7 @@ Yosys maps each module at the size of --size tile (or the parameters below) to o
 OpenSTA says how long its longest path is without wires.  --write puts the table into doc/hardware.md and doc/synthesis.json.
 Areas are sums of cell areas from the LEF, since the liberty file is wrong for three cells.
 """
-import argparse, json, os, re, subprocess, sys, tempfile
+import argparse, concurrent.futures, json, os, re, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TECH = "/usr/share/qflow/tech/osu018/"
@@ -63,18 +63,18 @@ opt -full
 synth -flatten -run fine:
 techmap -map {ROOT}/hw/cells/osu018_map.v
 dfflibmap -liberty {LIB}
-abc -D 4000 -constr {folder}/abc.constr -liberty {LIB}
+abc -D 4000 -constr {folder}/{name}.constr -liberty {LIB}
 opt_clean -purge
 rename -top top
-tee -o {folder}/stat.json stat -json
+tee -o {folder}/{name}.stat.json stat -json
 write_verilog -noattr -noexpr -simple-lhs {folder}/{name}.v
 """
-    open(f"{folder}/abc.constr", "w").write("set_driving_cell INVX1\nset_load 30 [all_outputs]\n")  # makes abc buffer and size
+    open(f"{folder}/{name}.constr", "w").write("set_driving_cell INVX1\nset_load 30 [all_outputs]\n")  # makes abc buffer and size
     open(f"{folder}/{name}.ys", "w").write(script)
     r = subprocess.run(["yosys", "-q", f"{folder}/{name}.ys"], capture_output=True, text=True)
     if r.returncode:
         sys.exit(f"{name}: yosys failed\n{r.stdout[-1500:]}{r.stderr[-1500:]}")
-    text = open(f"{folder}/stat.json").read()
+    text = open(f"{folder}/{name}.stat.json").read()
     counts = json.loads(text[text.index("{"):])["modules"]
     cells = {}
     for module in counts.values():
@@ -104,11 +104,15 @@ report_checks -path_delay max -digits 3
 def netlists(folder):
     """Each module as gates under its own name; the parameters that a testbench sets are taken and must be those."""
     subprocess.run(["yosys", "-q", "-p", f"read_liberty -ignore_miss_func {LIB}; write_verilog -noattr {folder}/cells.v"], check=True)
-    for name, parameters in NETLISTS.items():
+
+    def one(item):
+        name, parameters = item
         synthesise(name, parameters, folder)
         text = open(f"{folder}/{name}.v").read()
         head = f"module {name}" + (f" #({', '.join(f'parameter {k} = 0' for k in parameters)})" if parameters else "")
         open(f"{folder}/{name}.v", "w").write(re.sub(r"\bmodule top\b", head, text, count=1))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, NETLISTS.items()))
 
 
 def main():

@@ -231,20 +231,20 @@ const int plan_systems = sizeof plan_system / sizeof *plan_system;
 const PlanModule plan_module[] = {
     /* synthesis */
     {"burin_step", "", 29384, 4.3},
-    {"burin_max", "Vec 8", 136552, 4.62},
+    {"burin_max", "Vec 8", 129176, 4.27},
     {"burin_divide", "Digits 17, Radix 1", 23320, 4.39},
     {"burin_root", "Radix 1, RootDim 17'd2048, Eps 48'd10737", 93136, 5.29},
     {"burin_quantise", "Vec 8, IndexWidth 8", 1342856, 7.23},
-    {"burin_products", "Taps 8, Codes 8", 1457712, 4.05},
+    {"burin_products", "Taps 8, Codes 8", 1462008, 4.02},
     {"burin_lane", "Taps 8, CodeBits 3", 151720, 7.68},
     {"burin_lane_structural", "Taps 8, CodeBits 3", 85328, 8.06},
-    {"burin_lane_structural", "Taps 64, CodeBits 3", 402232, 8.06},
+    {"burin_lane_structural", "Taps 64, CodeBits 3", 402240, 8.06},
     {"burin_sweep", "IndexWidth 8, Taps 8, BlockWords 2", 19000, 2.68},
-    {"burin_heads", "Vec 8, HeadDim 16", 1293056, 7.93},
+    {"burin_heads", "Vec 8, HeadDim 16", 1291032, 7.81},
     {"burin_score", "HeadDim 16", 611872, 7.94},
-    {"burin_softmax", "", 105504, 7.06},
-    {"burin_butterfly", "Width 64, Level 0", 1426568, 8.15},
-    {"burin_sequencer", "", 30264, 2.8},
+    {"burin_softmax", "", 106792, 7.06},
+    {"burin_butterfly", "Width 64, Level 0", 1406344, 7.32},
+    {"burin_sequencer", "", 29760, 2.87},
     {"burin_port", "", 41096, 1.52},
     /* end */
 };
