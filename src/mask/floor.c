@@ -34,18 +34,15 @@ void floor_lengths(MaskFloor *f) {
   f->wide = (int)ceil_div(f->banks, (uint64_t)f->high);
 }
 
-void bank_pieces(const MaskFloor *f, PieceFn *fn, void *arg) {
+void bank_frame(const MaskFloor *f, PieceFn *fn, void *arg) {
   const MaskProcess *p = f->process;
-  int subs = f->rows / p->sub_rows;
+  int subs = f->rows / p->sub_rows, straps = straps_of(p, f->columns);
   int64_t top = f->bank_height - 2 * (int64_t)p->edge;
-  for (int c = 0; c < f->columns + straps_of(p, f->columns); c++) {
+  for (int c = 0; c < f->columns + straps; c++) {
     bool strap = c >= f->columns;
     int64_t x = strap ? strap_x(p, c - f->columns, f->columns) : column_x(p, c);
-    for (int r = 0; r < f->rows; r++) {
-      int64_t y = r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y;
-      fn(arg, strap ? (r % 2 ? PIECE_STRAP_ODD : PIECE_STRAP_EVEN) : PIECE_BIT, x, y);
-    }
-    for (int n = 0; !strap && n < nodes_of(p, f->rows); n++) fn(arg, PIECE_NODE, x, node_y(p, n));
+    for (int r = 0; strap && r < f->rows; r++)
+      fn(arg, r % 2 ? PIECE_STRAP_ODD : PIECE_STRAP_EVEN, x, r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y);
     fn(arg, strap ? PIECE_STRAP_BOTTOM : PIECE_BOTTOM, x, 0);
     fn(arg, strap ? PIECE_STRAP_TOP : PIECE_TOP, x, top);
     for (int i = 1; i < subs; i++) fn(arg, strap ? PIECE_STRAP_GAP : PIECE_GAP, x, i * sub_step(p) - p->gap);

@@ -25,9 +25,9 @@ int layout_new_cell(Layout *l, Str name, Err *err) {
   return l->cells++;
 }
 
+/* Room for a name more: the map is filled anew, twice as large. */
 static bool more_names(Layout *l, Err *err) {
-  if ((size_t)l->cells * 2 < l->by_name.n + 2 && l->by_name.n) return true;
-  if (l->by_name.cap && l->by_name.n * 2 < l->by_name.cap / 2) return true;
+  if (l->by_name.cap && l->by_name.n < l->by_name.cap / 4) return true;
   StrMap bigger;
   if (!strmap_init(&bigger, l->by_name.n * 4 + 64, err)) return false;
   for (int i = 0; i < l->cells; i++)

@@ -74,9 +74,9 @@ void floor_lengths(MaskFloor *f);
 static inline int64_t bank_x(const MaskFloor *f, uint64_t i) { return (int64_t)(i / (uint64_t)f->high) * f->step_x; }
 static inline int64_t bank_y(const MaskFloor *f, uint64_t i) { return (int64_t)(i % (uint64_t)f->high) * f->step_y; }
 
-/* Every piece of a bank, with its place: fn(arg, piece, x, y). */
+/* Every piece of a bank but bits and nodes, with its place: fn(arg, piece, x, y). */
 typedef void PieceFn(void *arg, int piece, int64_t x, int64_t y);
-void bank_pieces(const MaskFloor *f, PieceFn *fn, void *arg);
+void bank_frame(const MaskFloor *f, PieceFn *fn, void *arg);
 
 /* ---- contents of a bank ---- */
 

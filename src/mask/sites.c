@@ -79,13 +79,13 @@ static void count_base(void *arg, int piece, int64_t x, int64_t y) {
 
 static bool base_vias(MaskSites *s, Err *err) {
   BaseVias *b = &s->base;
-  bank_pieces(&s->f, count_base, s);
+  bank_frame(&s->f, count_base, s);
   for (b->slots = 16; b->slots < (size_t)b->n * 2; b->slots *= 2) {}
   b->index = mem_alloc(b->slots, sizeof *b->index, err);
   b->key = mem_alloc(b->slots, sizeof *b->key, err);
   if (!b->index || !b->key) return false;
   b->n = 0;
-  bank_pieces(&s->f, count_base, s);
+  bank_frame(&s->f, count_base, s);
   s->base_on = mem_alloc((size_t)((s->f.banks * b->n + 7) / 8) + 1, 1, err);
   return s->base_on != NULL;
 }
