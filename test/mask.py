@@ -52,6 +52,15 @@ def masks_are_the_same_every_time():
         assert d["changed_nodes"] > 1000 and d["changed_base_layers"] == 0, d
     d = json.loads(done(BURIN, "diff", path("a-all.oas"), path("a-all.gds"), "--json"))
     assert d["changed_nodes"] == 0 and d["changed_base_layers"] == 0 and d["base_layers"] > 10, d
+    script = path("again.rb")  # KLayout and gdstk write it in their own ways: other names' order, other repetitions
+    open(script, "w").write("l = RBA::Layout::new\nl.read($from)\nl.write($to)\n")
+    for kind in ("oas", "gds"):
+        done("klayout", "-zz", "-rd", f"from={path('a-all.oas')}", "-rd", f"to={path('again.' + kind)}", "-r", script, env={"QT_QPA_PLATFORM": "offscreen"})
+        done(python_clients(), "-c", f"import gdstk; gdstk.read_oas({path('a-all.oas')!r}).write_{kind}({path('other.' + kind)!r})")
+        for f in ("again", "other"):
+            assert json.loads(done(ASAN, "mask", a, "--check", path(f"{f}.{kind}"), "--json", timeout=300))["equal"]
+            d = json.loads(done(BURIN, "diff", path("a-all.oas"), path(f"{f}.{kind}"), "--json"))
+            assert d["changed_nodes"] == 0 and d["changed_base_layers"] == 0, (f, kind, d)
     d = json.loads(done(BURIN, "diff", path("a-all.oas"), path("a-weights.oas"), "--json"))
     assert d["changed_nodes"] == 0 and d["changed_base_layers"] > 5, d
 

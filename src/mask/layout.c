@@ -308,14 +308,16 @@ typedef struct {
   uint64_t *digest, sum; /* [cells] */
   uint8_t *state;        /* 0 new, 1 open, 2 done */
   int depth;
+  int64_t places;        /* that were met */
   Err *err;
 } Digest;
+enum { PLACES_MOST = 1 << 28 };
 
 static bool digest_cell(Digest *d, int cell);
 
 static bool digest_element(void *arg, const Element *e) {
   Digest *d = arg;
-  int64_t v[8] = {e->kind, e->x0, e->y0, e->x1, e->y1, 0, 0, 0};
+  int64_t v[5] = {e->kind, e->x0, e->y0, e->x1, e->y1};
   if (e->kind == ELEMENT_TEXT || (e->kind != ELEMENT_PLACE && (e->gds != d->gds || e->datatype != d->datatype))) return true;
   if (e->kind == ELEMENT_PLACE) {
     if (!digest_cell(d, e->cell)) return false;
@@ -323,16 +325,15 @@ static bool digest_element(void *arg, const Element *e) {
     v[3] = (int64_t)d->digest[e->cell];
     v[4] = orient_of(e);
   }
-  const Repeat *r = &e->repeat;
-  if (r->steps) {
-    v[5] = (int64_t)checksum64(r->p, (size_t)(r->end - r->p));
-    v[6] = r->type;
-    v[7] = r->grid;
-  } else {
-    int64_t row[3] = {r->n, r->n > 1 ? r->nx : 0, r->n > 1 ? r->ny : 0}, column[3] = {r->m, r->m > 1 ? r->mx : 0, r->m > 1 ? r->my : 0};
-    v[5] = (int64_t)(checksum64(row, sizeof row) + checksum64(column, sizeof column)); /* in any order, too */
+  Places p;
+  int64_t x, y;
+  places_start(&p, &e->repeat);
+  while (places_next(&p, &x, &y)) { /* each place by itself: writers gather them into repetitions as they like */
+    if (++d->places > PLACES_MOST) return err_set(d->err, "%s: expected at most %lld shapes and placements in the definitions of its cells, found more", d->l->file.path, (long long)PLACES_MOST);
+    int64_t at[7] = {v[0], v[1] + x, v[2] + y, v[3], v[4], 0, 0};
+    if (e->kind != ELEMENT_PLACE) at[3] += x, at[4] += y;
+    d->sum += checksum64(at, sizeof at); /* in any order */
   }
-  d->sum += checksum64(v, sizeof v); /* in any order */
   return true;
 }
 

@@ -181,17 +181,10 @@ static void layer_and_type(Oasis *o, unsigned info) {
   if (info & 2) o->datatype = small(o, "datatype", 65535);
 }
 
-static int cell_ref(Oasis *o, bool by_number) {
-  Err *err = o->r.err;
-  if (!by_number) {
-    Str name = string(o);
-    if (!rd_ok(&o->r)) return 0;
-    int c = o->table ? layout_cell_of(o->table, name, err) : strmap_get(&o->l->by_name, name);
-    return c < 0 ? 0 : c;
-  }
-  size_t at = o->r.at;
-  uint64_t n = number(o);
+/* The cell behind a reference number, made where it is new. */
+static int cell_numbered(Oasis *o, uint64_t n, size_t at) {
   const Layout *l = o->table ? o->table : o->l;
+  Err *err = o->r.err;
   if (n > l->file.n) rd_fail(&o->r, at, "expected a reference number below the file's size, found %llu", (unsigned long long)n);
   if (!rd_ok(&o->r)) return 0;
   if (!o->table) return l->cell_of[n];
@@ -207,6 +200,15 @@ static int cell_ref(Oasis *o, bool by_number) {
   }
   if (t->cell_of[n] < 0) t->cell_of[n] = layout_new_cell(t, (Str){0}, err);
   return t->cell_of[n] < 0 ? 0 : t->cell_of[n];
+}
+
+static int cell_ref(Oasis *o, bool by_number) {
+  size_t at = o->r.at;
+  if (by_number) return cell_numbered(o, number(o), at);
+  Str name = string(o);
+  if (!rd_ok(&o->r)) return 0;
+  int c = o->table ? layout_cell_of(o->table, name, o->r.err) : strmap_get(&o->l->by_name, name);
+  return c < 0 ? 0 : c;
 }
 
 static void placement(Oasis *o, bool scaled) {
@@ -488,24 +490,11 @@ static void block(Scan *s, Layout *l, size_t at) {
 
 static void name_cell(Oasis *o, Layout *l, bool numbered) {
   Str name = string(o);
-  Reader before = o->r;
-  if (!numbered) { /* numbers count up */
-    uint8_t b[10];
-    size_t n = 0;
-    for (uint64_t v = o->next_cell++;; v >>= 7) {
-      b[n++] = (uint8_t)(v & 127) | (v > 127 ? 128 : 0);
-      if (v < 128) break;
-    }
-    o->r = (Reader){b, n, 0, before.name, before.err};
-  }
-  int c = cell_ref(o, true);
-  if (!numbered) o->r = before;
+  size_t at = o->r.at;
+  int c = numbered ? cell_ref(o, true) : cell_numbered(o, o->next_cell++, at); /* numbers count up */
   if (!rd_ok(&o->r)) return;
-  if (strmap_get(&l->by_name, name) >= 0 && l->by_name.cap) {
-    rd_fail(&o->r, o->r.at, "expected cell '%.*s' to be named once", STR_FMT(name));
-    return;
-  }
-  l->cell[c].name = name;
+  if (strmap_get(&l->by_name, name) >= 0) rd_fail(&o->r, at, "expected cell '%.*s' to be named once", STR_FMT(name));
+  else l->cell[c].name = name;
 }
 
 static void name_text(Oasis *o, Layout *l, bool numbered) {
