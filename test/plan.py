@@ -83,7 +83,7 @@ def plan_meets_what_is_published():
         assert within(c), c
     for c in checks:
         assert c["source"] and (within(c) or c["note"]), c
-    assert len(checks) == 14
+    assert len(checks) == 19
     return len(checks) + 6
 
 

@@ -18,9 +18,9 @@ static double um(int64_t nm) { return (double)nm * 1e-3; }
 
 /* ---- LEF ---- */
 
-static bool lef_pin(Buf *b, const char *name, const char *direction, const char *use, const char *layer, double x0, double y0, double x1, double y1, Err *err) {
-  return buf_printf(b, err, "  PIN %s\n    DIRECTION %s ;\n    USE %s ;\n    PORT\n      LAYER %s ;\n        RECT %.3f %.3f %.3f %.3f ;\n    END\n  END %s\n", name, direction, use, layer, x0, y0,
-                    x1, y1, name);
+static bool lef_pin(Buf *b, const char *name, const char *direction, const char *layer, const double box[4], Err *err) {
+  return buf_printf(b, err, "  PIN %s\n    DIRECTION %s ;\n    USE SIGNAL ;\n    PORT\n      LAYER %s ;\n        RECT %.3f %.3f %.3f %.3f ;\n    END\n  END %s\n", name, direction, layer, box[0],
+                    box[1], box[2], box[3], name);
 }
 
 /* The box of a piece that carries a line: the one of `layer` whose extent across holds `at`. */
@@ -45,12 +45,12 @@ bool mask_write_lef(const MaskFloor *f, const char *path, Err *err) {
   for (int c = 0; ok && c < f->columns; c++) {
     snprintf(name, sizeof name, "BL[%d]", c);
     double x = um(column_x(p, c));
-    ok = lef_pin(&b, name, "OUTPUT", "SIGNAL", m1, x + um(bit->x0), 0, x + um(bit->x1), pin, err);
+    ok = lef_pin(&b, name, "OUTPUT", m1, (double[]){x + um(bit->x0), 0, x + um(bit->x1), pin}, err);
   }
   for (int r = 0; ok && r < f->rows; r++) {
     snprintf(name, sizeof name, "WL[%d]", r);
     double at = y + um(r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y);
-    ok = lef_pin(&b, name, "INPUT", "SIGNAL", m2, 0, at + um(word->y0), um(p->strap_width), at + um(word->y1), err);
+    ok = lef_pin(&b, name, "INPUT", m2, (double[]){0, at + um(word->y0), um(p->strap_width), at + um(word->y1)}, err);
   }
   ok = ok && buf_printf(&b, err, "  PIN VGND\n    DIRECTION INOUT ;\n    USE GROUND ;\n    PORT\n      LAYER %s ;\n", m1);
   for (int c = 0; ok && c < f->columns; c++) {
@@ -151,14 +151,22 @@ static bool draw_one_bank(const MaskFloor *f, uint64_t bank, const uint8_t *stat
   return ok;
 }
 
-static bool draw_box(const MaskProcess *p, const MaskBox *m, double x, double y, double s, double left, double floor, Buf *b, Err *err) {
-  double opacity = m->layer == p->program ? 1 : .45;
-  return rect(b, left + (x + m->x0) * s, floor - (y + m->y1) * s, (double)(m->x1 - m->x0) * s, (double)(m->y1 - m->y0) * s, p->layer[m->layer].colour, opacity, err);
+/* Where a panel's origin stands, and pixels a nm. */
+typedef struct {
+  const MaskProcess *p;
+  double left, floor, scale;
+} Panel;
+
+static bool draw_box(const Panel *v, const MaskBox *m, double x, double y, Buf *b, Err *err) {
+  double opacity = m->layer == v->p->program ? 1 : .45;
+  return rect(b, v->left + (x + m->x0) * v->scale, v->floor - (y + m->y1) * v->scale, (double)(m->x1 - m->x0) * v->scale, (double)(m->y1 - m->y0) * v->scale, v->p->layer[m->layer].colour,
+              opacity, err);
 }
 
 static bool draw_cells(const MaskFloor *f, const uint8_t *states, Buf *b, Err *err) {
   const MaskProcess *p = f->process;
-  double w = CELLS_X * (double)p->pitch_x, h = CELLS_Y * (double)p->pitch_y, s = PANEL / (w > h ? w : h), left = GAP + 2 * (PANEL + GAP), floor = 36 + (h + p->pitch_y) * s;
+  double w = CELLS_X * (double)p->pitch_x, h = CELLS_Y * (double)p->pitch_y, s = PANEL / (w > h ? w : h);
+  const Panel v = {p, GAP + 2 * (PANEL + GAP), 36 + (h + p->pitch_y) * s, s};
   char text[96];
   snprintf(text, sizeof text, "%d x %d bits: %.3g x %.3g um", CELLS_X, CELLS_Y, w * 1e-3, h * 1e-3);
   bool ok = caption(b, 2, text, err);
@@ -166,11 +174,11 @@ static bool draw_cells(const MaskFloor *f, const uint8_t *states, Buf *b, Err *e
     for (int piece = PIECE_BIT; piece <= PIECE_NODE; piece++)
       for (int i = p->first[piece]; i < p->first[piece + 1]; i++)
         for (int k = 0; ok && p->box[i].layer == layer && !p->layer[layer].hidden && k < CELLS_X * (CELLS_Y + (piece == PIECE_NODE)); k++)
-          ok = draw_box(p, &p->box[i], k % CELLS_X * (double)p->pitch_x, k / CELLS_X * (double)p->pitch_y, s, left, floor, b, err);
+          ok = draw_box(&v, &p->box[i], k % CELLS_X * (double)p->pitch_x, k / CELLS_X * (double)p->pitch_y, b, err);
   for (int n = 0; ok && n <= CELLS_Y; n++)
     for (int c = 0; ok && c < CELLS_X; c++) {
       int32_t x = p->site[states[n * (f->columns / 8)] >> c & 1], half = p->size / 2;
-      ok = draw_box(p, &(MaskBox){p->program, x - half, -half, x + half, half}, c * (double)p->pitch_x, n * (double)p->pitch_y, s, left, floor, b, err);
+      ok = draw_box(&v, &(MaskBox){p->program, x - half, -half, x + half, half}, c * (double)p->pitch_x, n * (double)p->pitch_y, b, err);
     }
   return ok;
 }

@@ -155,16 +155,23 @@ static void draw_eights(Draw *d, Pen *pen) {
 
 static int64_t common(int64_t a, int64_t b) { return b ? common(b, a % b) : a; }
 
+/* The rows of nodes of a column of the die. */
+typedef struct {
+  int n;
+  int32_t *y, *order; /* heights from below; the same by pattern: scratch */
+  int32_t grid;       /* that all heights are whole steps of */
+} Rows;
+
 /* One column of eights: for each of the 256 patterns, in order, the heights at which it stands. */
-static void draw_stack(Pen *pen, bool used[256], int64_t x, const uint8_t *pattern, const int32_t *y, int n, int32_t *order, int32_t grid) {
+static void draw_stack(Pen *pen, bool used[256], int64_t x, const uint8_t *pattern, const Rows *r) {
   int start[257] = {0}, at[256];
-  for (int i = 0; i < n; i++) start[pattern[i] + 1]++;
+  for (int i = 0; i < r->n; i++) start[pattern[i] + 1]++;
   for (int i = 0; i < 256; i++) start[i + 1] += start[i];
   memcpy(at, start, sizeof at);
-  for (int i = 0; i < n; i++) order[at[pattern[i]]++] = y[i];
+  for (int i = 0; i < r->n; i++) r->order[at[pattern[i]]++] = r->y[i];
   for (int i = 0; i < 256; i++)
     if (start[i] < start[i + 1]) {
-      pen_stack(pen, CELL_EIGHT + i, x, order + start[i], start[i + 1] - start[i], grid);
+      pen_stack(pen, CELL_EIGHT + i, x, r->order + start[i], start[i + 1] - start[i], r->grid);
       used[i] = true;
     }
 }
@@ -177,25 +184,24 @@ static bool draw_weights(Draw *d, int thread, int column, Err *err) {
   uint64_t first = (uint64_t)column * (uint64_t)f->high, banks = f->banks - first < (uint64_t)f->high ? f->banks - first : (uint64_t)f->high;
   int nodes = nodes_of(d->p, f->rows), n = nodes * (int)banks, width = f->columns / 8;
   uint8_t *states = mem_alloc((size_t)n, (size_t)width, err), *turned = mem_alloc((size_t)n, TOGETHER, err);
-  int32_t *y = mem_alloc((size_t)n, sizeof *y, err), *order = mem_alloc((size_t)n, sizeof *order, err);
-  bool ok = states && turned && y && order;
+  Rows rows = {n, mem_alloc((size_t)n, sizeof *rows.y, err), mem_alloc((size_t)n, sizeof *rows.order, err), (int32_t)common(common(d->p->pitch_y, d->p->gap), f->step_y)};
+  bool ok = states && turned && rows.y && rows.order;
   for (uint64_t b = 0; ok && b < banks; b++) {
     ok = bank_states(f, f->first + first + b, states + (size_t)b * (size_t)nodes * (size_t)width, err);
-    for (int i = 0; ok && i < nodes; i++) y[(int)b * nodes + i] = (int32_t)((int64_t)b * f->step_y + node_y(d->p, i));
+    for (int i = 0; ok && i < nodes; i++) rows.y[(int)b * nodes + i] = (int32_t)((int64_t)b * f->step_y + node_y(d->p, i));
   }
-  int32_t grid = (int32_t)common(common(d->p->pitch_y, d->p->gap), f->step_y);
   if (ok) pen_cell(pen, CELL_WEIGHTS + column);
   for (int from = 0; ok && from < width; from += TOGETHER) {
     int some = width - from < TOGETHER ? width - from : TOGETHER;
     for (int i = 0; i < n; i++)
       for (int j = 0; j < some; j++) turned[(size_t)j * (size_t)n + (size_t)i] = states[(size_t)i * (size_t)width + (size_t)(from + j)];
-    for (int j = 0; j < some; j++) draw_stack(pen, d->used[thread], column_x(d->p, (from + j) * 8), turned + (size_t)j * (size_t)n, y, n, order, grid);
+    for (int j = 0; j < some; j++) draw_stack(pen, d->used[thread], column_x(d->p, (from + j) * 8), turned + (size_t)j * (size_t)n, &rows);
   }
   if (ok) pen_end(pen);
   mem_free(states);
   mem_free(turned);
-  mem_free(y);
-  mem_free(order);
+  mem_free(rows.y);
+  mem_free(rows.order);
   return ok;
 }
 

@@ -152,7 +152,7 @@ typedef struct {
   const char *what, *unit, *source, *note;
   double predicted, low, high; /* the published band */
 } PlanCheck;
-enum { PLAN_CHECKS = 14 };
+enum { PLAN_CHECKS = 19 };
 int plan_checks(PlanCheck out[PLAN_CHECKS], Err *err);
 
 /* ---- the page ---- */
