@@ -110,7 +110,7 @@ $(BUILD)/%.o: src/%.c Makefile
 	@echo '  CC  $@'
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 demo:
 	@tools/need.sh demo
