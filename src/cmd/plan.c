@@ -39,6 +39,7 @@ static void print_text(const Plan *p) {
   if (p->in.experts.stored > 1)
     printf("%d experts a layer, %d active: %.1f B weights held, %.1f B read for a token; experts are not in the RTL: their cycles are derived from its phases\n", p->in.experts.stored, p->in.experts.active,
            p->in.stored * 1e-9, p->in.weights * 1e-9);
+  if (p->in.experts.source) printf("Shape: %s\n", p->in.experts.source);
   printf("All figures derived: counts of the emitted design x facts (--facts). Nominal (10 %% - 90 %% over the facts' bands).\n\n");
   line("tokens/s, one user", &b[O_TPS], 1, "", 0);
   line("cycles a token", &b[O_CYCLES], 1, "", 0);
@@ -168,10 +169,10 @@ static bool search(Plan *p, const Chip *chip, const PlanOptions *o, Err *err) {
 /* The shape and the experts behind a name; options say otherwise. */
 static bool shape_of(const PlanOptions *o, ChipShape *s, PlanExperts *e, Err *err) {
   const char *shape = o->shape;
-  for (int i = 0; i < plan_mixtures; i++)
-    if (strcmp(plan_mixture[i].name, o->shape) == 0) shape = plan_mixture[i].shape, *e = plan_mixture[i].experts;
-  if (o->experts.stored) e->stored = o->experts.stored;
-  if (o->experts.active) e->active = o->experts.active;
+  const PlanMixture *m = plan_mixture_of(o->shape);
+  if (m) shape = m->shape, *e = m->experts;
+  if (o->experts.stored) e->stored = o->experts.stored, e->source = NULL;
+  if (o->experts.active) e->active = o->experts.active, e->source = NULL;
   if (chip_shape_of(shape, s, err)) return true;
   Buf names = {0};
   for (int i = 0; i < plan_mixtures; i++) buf_printf(&names, err, "%s%s", i ? ", " : "", plan_mixture[i].name);
@@ -186,7 +187,7 @@ static bool run_plan(const char *path, const PlanOptions *o, Err *err) {
   RtlDesign d;
   KnobOptions knobs = o->knobs;
   const Node *node = plan_node_of(o->node, err);
-  PlanExperts experts = {1, 1};
+  PlanExperts experts = {1, 1, NULL};
   if (!node || (o->shape ? !shape_of(o, &s, &experts, err) : !chip_open_any(&chip, path, err))) return false;
   if (!o->shape) s = chip.shape;
   if (!knobs.size) knobs.size = "n6";

@@ -24,7 +24,7 @@ static double hard_wired_tps(const Chip *c) {
   const Node *node = plan_node_of("N6", &err);
   if (!node || !rtl_knobs("n6", &c->shape, &k, &err)) return 0;
   k.context = c->shape.context < 2048 ? c->shape.context : 2048;
-  if (!plan_input(&in, &c->shape, (PlanExperts){1, 1}, c, 0, &k, k.context / 2, node, &err)) return 0;
+  if (!plan_input(&in, &c->shape, (PlanExperts){1, 1, NULL}, c, 0, &k, k.context / 2, node, &err)) return 0;
   for (int chips = plan_least_chips(&in, 858); chips <= 8; chips++) {
     Err no_fit = {0};
     if (!plan_search(&in, c, 0, AIM_SPEED, 858, 600, chips, NULL, 0, &points, &no_fit)) continue;

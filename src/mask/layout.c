@@ -90,7 +90,6 @@ static uint64_t step_number(Places *p) {
 
 /* A step in two dimensions: one of eight directions, or two numbers. */
 static void step_delta(Places *p) {
-  static const int8_t dir[8][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}, {1, 1}, {-1, 1}, {-1, -1}, {1, -1}};
   uint64_t v = step_number(p);
   if (v & 1) {
     int64_t dx = (int64_t)(v >> 2);
@@ -100,8 +99,8 @@ static void step_delta(Places *p) {
     p->y += (w & 1 ? -dy : dy) * p->r->grid;
   } else {
     int64_t d = (int64_t)(v >> 4) * p->r->grid;
-    p->x += dir[v >> 1 & 7][0] * d;
-    p->y += dir[v >> 1 & 7][1] * d;
+    p->x += oasis_direction[v >> 1 & 7][0] * d;
+    p->y += oasis_direction[v >> 1 & 7][1] * d;
   }
 }
 

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <zlib.h>
 
-/* Modal variables: they begin anew with each cell. */
-enum { M_X = 1, M_Y = 2, M_PLACE_X = 4, M_PLACE_Y = 8, M_TEXT_X = 16, M_TEXT_Y = 32 };
+const int8_t oasis_direction[8][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}, {1, 1}, {-1, 1}, {-1, -1}, {1, -1}};
 
+/* A reader of records.  Modal variables begin anew with each cell. */
 typedef struct {
   const Layout *l; /* NULL while cells are found */
   Layout *table;   /* where names go while cells are found */
@@ -79,7 +79,6 @@ static void real(Oasis *o) {
 
 /* A displacement: one of eight directions, or two numbers. */
 static void delta(Oasis *o, int64_t *x, int64_t *y) {
-  static const int8_t dir[8][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}, {1, 1}, {-1, 1}, {-1, -1}, {1, -1}};
   size_t at = o->r.at;
   uint64_t v = number(o);
   if (v & 1) {
@@ -88,8 +87,8 @@ static void delta(Oasis *o, int64_t *x, int64_t *y) {
     *y = whole(o);
   } else {
     int64_t d = bounded(o, v >> 4, at);
-    *x = dir[v >> 1 & 7][0] * d;
-    *y = dir[v >> 1 & 7][1] * d;
+    *x = oasis_direction[v >> 1 & 7][0] * d;
+    *y = oasis_direction[v >> 1 & 7][1] * d;
   }
 }
 
@@ -277,11 +276,10 @@ static bool points(Oasis *o, int64_t box[4], bool closed) {
       else dy = whole(o);
     } else if (type <= 3) {
       uint64_t v = number(o);
-      static const int8_t dir[8][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}, {1, 1}, {-1, 1}, {-1, -1}, {1, -1}};
       int bits = type == 2 ? 2 : 3;
       int64_t d = bounded(o, v >> bits, at);
-      dx = dir[v & ((1u << bits) - 1)][0] * d;
-      dy = dir[v & ((1u << bits) - 1)][1] * d;
+      dx = oasis_direction[v & ((1u << bits) - 1)][0] * d;
+      dy = oasis_direction[v & ((1u << bits) - 1)][1] * d;
     } else {
       delta(o, &dx, &dy);
       if (type == 5) dx = sx += dx, dy = sy += dy;

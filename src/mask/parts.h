@@ -209,6 +209,9 @@ bool layout_text(const Layout *l, const char *start, char *out, size_t n, Err *e
 /* A number that two layouts share when their boxes of a layer are the same in the same cells. */
 bool layout_digest(const Layout *l, int gds, int datatype, uint64_t *out, Err *err);
 
+/* The eight directions of OASIS' displacements. */
+extern const int8_t oasis_direction[8][2];
+
 /* The two formats: finding cells, and giving a cell's elements. */
 bool oasis_scan(Layout *l, Err *err), gds_scan(Layout *l, Err *err);
 bool oasis_elements(const Layout *l, int cell, ElementFn *fn, void *arg, Err *err);

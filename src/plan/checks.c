@@ -36,9 +36,9 @@ static bool planned(const Part *p, double out[OUTPUTS], int *chips, Err *err) {
 int plan_checks(PlanCheck c[PLAN_CHECKS], Err *err) {
   double o[OUTPUTS], mixture[OUTPUTS], ternary[OUTPUTS], roma[OUTPUTS], n5[NODE_FACTS], n6[NODE_FACTS], n7[NODE_FACTS], g[GENERAL_FACTS];
   const Node *a = plan_node_of("N5", err), *b = plan_node_of("N6", err), *d = plan_node_of("N7", err);
-  const PlanMixture *m = &plan_mixture[plan_mixtures - 1];
-  const Part hc1 = {"llama-3.1-8b", "N6", {1, 1}, 3.75, 4096, 64, 0}, bitnet = {"layers=30,dim=2560,ffn=6912,heads=20,kv_heads=5,head_dim=128,vocab=128256,context=4096", "N7", {1, 1}, 2.1, 1024, 16, 0},
-             lora = {"llama-3.2-3b", "N7", {1, 1}, 4.1, 1024, 16, 0}, r1 = {m->shape, "N6", m->experts, 3.75, 2048, 4, 858}; /* r1: lanes and scan that the search finds */
+  const PlanMixture *m = plan_mixture_of("deepseek-r1");
+  const Part hc1 = {"llama-3.1-8b", "N6", {1, 1, NULL}, 3.75, 4096, 64, 0}, bitnet = {"layers=30,dim=2560,ffn=6912,heads=20,kv_heads=5,head_dim=128,vocab=128256,context=4096", "N7", {1, 1, NULL}, 2.1, 1024, 16, 0},
+             lora = {"llama-3.2-3b", "N7", {1, 1, NULL}, 4.1, 1024, 16, 0}, r1 = {m->shape, "N6", m->experts, 3.75, 2048, 4, 858}; /* r1: lanes and scan that the search finds */
   int n = 0, one = 0, chips = 0;
   if (!planned(&hc1, o, &one, err) || !planned(&bitnet, ternary, &one, err) || !planned(&lora, roma, &one, err) || !planned(&r1, mixture, &chips, err) || !a || !b || !d) return -1;
   for (int i = 0; i < NODE_FACTS; i++) n5[i] = a->fact[i].nominal, n6[i] = b->fact[i].nominal, n7[i] = d->fact[i].nominal;

@@ -152,11 +152,17 @@ const int plan_nodes = sizeof plan_node / sizeof *plan_node;
 
 /* Shapes of mixtures; attention that keeps a latent is planned as grouped-query attention of the nearest cache. */
 const PlanMixture plan_mixture[] = {
-    {"mixtral-8x7b", "layers=32,dim=4096,ffn=14336,heads=32,kv_heads=8,head_dim=128,vocab=32000,context=32768", {8, 2}, "Mixtral of Experts, arXiv 2401.04088"},
-    {"deepseek-r1", "layers=61,dim=7168,ffn=2048,heads=128,kv_heads=4,head_dim=128,vocab=129280,context=131072", {257, 9},
-     "DeepSeek-V3, arXiv 2412.19437: 256 experts and one shared, 8 and the shared active; its 3 dense layers counted as such layers, its latent of 576 a position as 4 heads of 128"},
+    {"mixtral-8x7b", "layers=32,dim=4096,ffn=14336,heads=32,kv_heads=8,head_dim=128,vocab=32000,context=32768", {8, 2, "Mixtral of Experts, arXiv 2401.04088"}},
+    {"deepseek-r1", "layers=61,dim=7168,ffn=2048,heads=128,kv_heads=4,head_dim=128,vocab=129280,context=131072",
+     {257, 9, "DeepSeek-V3, arXiv 2412.19437: 256 experts and one shared, 8 and the shared active; its 3 dense layers counted as such layers, its latent of 576 a position as 4 heads of 128"}},
 };
 const int plan_mixtures = sizeof plan_mixture / sizeof *plan_mixture;
+
+const PlanMixture *plan_mixture_of(const char *name) {
+  for (int i = 0; i < plan_mixtures; i++)
+    if (strcmp(plan_mixture[i].name, name) == 0) return &plan_mixture[i];
+  return NULL;
+}
 
 const Fact plan_general[GENERAL_FACTS] = {
     [G_EFFICIENCY_1024] = {"ROM array efficiency, 1,024 rows", "1", .17, .194, .22, P, 'M', "ROMA, arXiv 2503.12988"},

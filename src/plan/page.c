@@ -288,7 +288,7 @@ static void edge(Page *p) {
     if (!n || !chip_shape_of(shape[i / 3], &s, &err) || !rtl_knobs("n6", &s, &k, &err)) continue;
     k = (RtlKnobs){.lanes = 64 * (i / 3 + 1), .taps = 64, .vec = k.vec < 64 ? k.vec : 64, .scan = 4, .heads = 1, .radix = 4, .context = 1024};
     if (k.lanes == 192) k.lanes = 256;
-    if (!plan_input(&in, &s, (PlanExperts){1, 1}, NULL, 3.5, &k, 512, n, &err) || !plan_fit(&in, 858, 8, &err)) continue;
+    if (!plan_input(&in, &s, (PlanExperts){1, 1, NULL}, NULL, 3.5, &k, 512, n, &err) || !plan_fit(&in, 858, 8, &err)) continue;
     plan_nominal(&in, value);
     plan_evaluate(&in, value, o);
     double speed = o[O_TPS] < 50 ? o[O_TPS] : 50;
@@ -339,6 +339,9 @@ bool plan_page(const PlanInput *in, const char *title, const Band *band, const P
   escaped(p, title);
   PUT(p, "</h1><p>The hard-wired chip of this model in %s: %d lanes of %d taps, vectors of %d, attention over %d positions a cycle for %d heads; a KV cache of %d positions; "
          "speeds at position %d.</p>", in->node->name, k->lanes, k->taps, k->vec, k->scan, k->heads, k->context, in->position);
+  if (in->experts.stored > 1)
+    PUT(p, "<p class=soft>%d experts a layer, %d active: %.1f billion weights held, %.1f read for a token<sup>D</sup>. Shape: %s.</p>", in->experts.stored, in->experts.active, in->stored * 1e-9,
+        in->weights * 1e-9, in->experts.source ? in->experts.source : "given on the command line");
   cards(p);
   comparison(p);
   floorplan(p);

@@ -73,14 +73,15 @@ enum { NAND2_AREA_UM2_X100 = 2400 };
  * the other, and a router that chooses them.  1 and 1: a dense model.  The arithmetic and the RTL have no experts: derived only. */
 typedef struct {
   int stored, active;
+  const char *source; /* NULL: the user's own numbers */
 } PlanExperts;
 typedef struct {
   const char *name, *shape; /* as chip_shape_of reads it */
   PlanExperts experts;
-  const char *note;
 } PlanMixture;
 extern const PlanMixture plan_mixture[];
 extern const int plan_mixtures;
+const PlanMixture *plan_mixture_of(const char *name); /* NULL: none is called so */
 
 typedef struct {
   RtlDesign design;
