@@ -123,7 +123,7 @@ int cmd_diff(int argc, char **argv) {
   const char *path[2], *node = "N6", *process = NULL;
   bool json = false;
   const Option option[] = {
-      {"node", 0, OPT_TEXT, &node, "NAME", "process whose masks are priced: sky130, N28, N16, N7, N6 (default), N5, N3"},
+      {"node", 0, OPT_TEXT, &node, "NAME", "process whose masks are priced: osu018, sky130, N28, N16, N7, N6 (default), N5, N3"},
       {"process", 0, OPT_TEXT, &process, "NAME", "of two layouts (default: the one that they name)"},
       {"json", 0, OPT_FLAG, &json, "", "print JSON"},
   };

@@ -220,7 +220,7 @@ int cmd_plan(int argc, char **argv) {
       {"experts", 0, OPT_INT, &o.experts.stored, "N", "with --shape: feed-forward blocks in each layer (default: 1, or the name's)"},
       {"active", 0, OPT_INT, &o.experts.active, "N", "how many of them a token goes through"},
       {"bits", 'b', OPT_FLOAT, &o.bits, "X", "with --shape: bits a weight, scales included (default 3.5)"},
-      {"node", 0, OPT_TEXT, &o.node, "NAME", "process: sky130, N28, N16, N7, N6 (default), N5, N3"},
+      {"node", 0, OPT_TEXT, &o.node, "NAME", "process: osu018, sky130, N28, N16, N7, N6 (default), N5, N3"},
       {"position", 0, OPT_INT, &o.position, "N", "position in the context that the speed is for (default: half of it)"},
       {"optimise", 0, OPT_TEXT, &o.optimise, "AIM", "what the size is searched for unless knobs are given: speed (default), energy or cost"},
       {"die-limit", 0, OPT_FLOAT, &o.die, "MM2", "of the search (default 858, a reticle)"},

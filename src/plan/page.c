@@ -157,21 +157,83 @@ static void timeline(Page *p) {
       1e6 / p->b[O_TPS].nominal, experts > 0 ? ", the router and experts after the first" : "");
 }
 
-/* ---- parts of a whole, as a row of blocks ---- */
+/* ---- parts of a whole ---- */
 
-static void parts(Page *p, const char *title, const int *output, const char *const *name, int n, double scale, const char *unit) {
-  double sum = 0, x = 20;
-  for (int i = 0; i < n; i++) sum += p->b[output[i]].nominal;
-  PUT(p, "<svg viewBox='0 0 800 %d' role=img aria-label='%s'><text x=20 y=20>%s</text>", 72 + 18 * ((n + 2) / 3), title, title);
-  for (int i = 0; i < n; i++) {
-    double w = 760 * p->b[output[i]].nominal / sum;
-    PUT(p, "<rect x=%.1f y=30 width=%.1f height=26 fill='var(--%s)'/><rect x=%d y=%d width=10 height=10 fill='var(--%s)'/><text x=%d y=%d class=s>%s: ", x, w > 1 ? w - .5 : w,
-        colour[i], 20 + 256 * (i % 3), 66 + 18 * (i / 3), colour[i], 36 + 256 * (i % 3), 75 + 18 * (i / 3), name[i]);
-    number(p, p->b[output[i]].nominal * scale);
-    PUT(p, " %s (%.0f %%) D</text>", unit, 100 * p->b[output[i]].nominal / sum);
-    x += w;
+typedef struct {
+  const char *title, *unit;
+  const int *output;
+  const char *const *name;
+  int n;
+  double scale;
+} Whole;
+
+static double part_of(const Page *p, const Whole *w, int i) { return p->b[w->output[i]].nominal; }
+
+static double whole_of(const Page *p, const Whole *w) {
+  double sum = 0;
+  for (int i = 0; i < w->n; i++) sum += part_of(p, w, i);
+  return sum;
+}
+
+static void part_text(Page *p, const Whole *w, int i, double sum) {
+  PUT(p, "%s: ", w->name[i]);
+  number(p, part_of(p, w, i) * w->scale);
+  PUT(p, " %s (%.0f %%) D</text>", w->unit, 100 * part_of(p, w, i) / sum);
+}
+
+typedef struct {
+  double x, y, w, h;
+} Area;
+
+/* Parts order[0..n) of the whole fill the area, each in its proportion: halves of about the same sum, along the longer side. */
+static void tile(Page *p, const Whole *w, const int *order, int n, Area a) {
+  if (n == 1) {
+    PUT(p, "<rect x=%.1f y=%.1f width=%.1f height=%.1f fill='var(--%s)' stroke='var(--card)'/>", a.x, a.y, a.w, a.h, colour[order[0]]);
+    return;
+  }
+  double sum = 0, half = 0;
+  int k = 0;
+  for (int i = 0; i < n; i++) sum += part_of(p, w, order[i]);
+  do half += part_of(p, w, order[k++]);
+  while (k < n - 1 && half + part_of(p, w, order[k]) / 2 < sum / 2);
+  double share = sum > 0 ? half / sum : .5;
+  Area low = a, high = a;
+  if (a.w >= a.h) low.w = a.w * share, high.x = a.x + low.w, high.w = a.w - low.w;
+  else low.h = a.h * share, high.y = a.y + low.h, high.h = a.h - low.h;
+  tile(p, w, order, k, low);
+  tile(p, w, order + k, n - k, high);
+}
+
+static void treemap(Page *p, const Whole *w) {
+  double sum = whole_of(p, w);
+  int order[8];
+  for (int i = 0; i < w->n; i++) { /* the largest first */
+    int k = i;
+    for (; k > 0 && part_of(p, w, order[k - 1]) < part_of(p, w, i); k--) order[k] = order[k - 1];
+    order[k] = i;
+  }
+  PUT(p, "<svg viewBox='0 0 800 %d' role=img aria-label='%s'><text x=20 y=20>%s</text>", 206 + 18 * ((w->n + 2) / 3), w->title, w->title);
+  tile(p, w, order, w->n, (Area){20, 30, 760, 160});
+  for (int i = 0; i < w->n; i++) {
+    PUT(p, "<rect x=%d y=%d width=10 height=10 fill='var(--%s)'/><text x=%d y=%d class=s>", 20 + 256 * (i % 3), 200 + 18 * (i / 3), colour[i], 36 + 256 * (i % 3), 209 + 18 * (i / 3));
+    part_text(p, w, i, sum);
   }
   PUT(p, "</svg>");
+}
+
+/* Each bar begins where the one above ends. */
+static void waterfall(Page *p, const Whole *w) {
+  double sum = whole_of(p, w), x = 260;
+  PUT(p, "<svg viewBox='0 0 800 %d' role=img aria-label='%s'><text x=20 y=20>%s</text>", 62 + 24 * w->n, w->title, w->title);
+  for (int i = 0; i < w->n; i++) {
+    double width = 520 * part_of(p, w, i) / sum;
+    PUT(p, "<rect x=%.1f y=%d width=%.1f height=18 fill='var(--%s)'/><text x=20 y=%d class=s>", x, 32 + 24 * i, width, colour[i], 45 + 24 * i);
+    part_text(p, w, i, sum);
+    x += width;
+  }
+  PUT(p, "<rect x=260 y=%d width=520 height=4 fill='var(--ink)'/><text x=20 y=%d class=s>all: ", 40 + 24 * w->n, 45 + 24 * w->n);
+  number(p, sum * w->scale);
+  PUT(p, " %s D</text></svg>", w->unit);
 }
 
 static void breakdowns(Page *p) {
@@ -182,11 +244,11 @@ static void breakdowns(Page *p) {
   static const int cost[] = {O_MTOK_SILICON, O_MTOK_SYSTEM, O_MTOK_NRE, O_MTOK_POWER, O_MTOK_FACILITY, O_MTOK_OPERATIONS};
   static const char *const costs[] = {"silicon", "board and host", "design and masks", "electricity", "facility", "operations"};
   PUT(p, "<h2>Where area, energy and money go</h2>");
-  parts(p, "area of a die", area, areas, 7, 1, "mm\xC2\xB2");
+  treemap(p, &(Whole){"area of a die", "mm\xC2\xB2", area, areas, 7, 1});
   PUT(p, "<br>");
-  parts(p, "energy of a token, before the power margin", energy, energies, 7, 1e6, "\xC2\xB5J");
+  treemap(p, &(Whole){"energy of a token, before the power margin", "\xC2\xB5J", energy, energies, 7, 1e6});
   PUT(p, "<br>");
-  parts(p, "cost of a million tokens", cost, costs, 6, 100, "cent");
+  waterfall(p, &(Whole){"cost of a million tokens", "cent", cost, costs, 6, 100});
 }
 
 static void pareto(Page *p, const PlanPoint *front, int n) {
