@@ -16,7 +16,7 @@ const char *const fact_class_name[5] = {"measured", "published", "derived", "ass
 const Node plan_node[] = {
     {"osu018",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", .16, .1667, .17, M, 'H', "NAND2X1 of osu018: 4 transistors in 24 um2 (its LEF, as make synth counts)"},
-      [N_SRAM_CELL] = {"6T SRAM cell", "um2", 3.9, 4.6, 5.5, A, '-', "sky130's assumption by the square of feature size, rounded up"},
+      [N_SRAM_CELL] = {"6T SRAM cell", "um2", 3.6, 4, 5.4, A, '-', "sky130's assumption by the square of feature size"},
       [N_ROM_BARE] = {"ROM bits, bare array", "Mb/mm2", .65, 1.56, 2.2, D, 'L', "a via at a pitch of .8 um both ways; high: sky130's cell by feature size"},
       [N_FO4] = {"delay of an inverter that drives four", "ps", 55, 65, 80, D, 'M', "360 ps per um of channel (Horowitz' rule)"},
       [N_ADD_ENERGY] = {"32-bit add", "pJ", .8, 1.6, 2.4, D, 'L', "Horowitz ISSCC 2014 (45 nm: .1), scaled by size and the square of the supply"},
