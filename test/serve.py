@@ -313,6 +313,10 @@ def serve_asks_for_keys_and_ends_in_order():
         wait_for(lambda: slow.done() or s.metric("burin_replies_running") > 0)
         s.process.send_signal(signal.SIGTERM)
         assert slow.result(60)["choices"][7]["text"] == whole, "what runs when the end is asked for is ended"
+    for _ in range(5):  # more of them at every moment of the end
+        with Server(c) as s:
+            while s.process.poll() is None:
+                s.process.send_signal(signal.SIGTERM)
     for arguments, what in ((("--port", "99999"), "port"), (("--slots", "0"), "slots"), (("--api-key-file", "/nonexistent"), "nonexistent"), (("--alias", "=x"), "name")):
         r = run(BURIN, "serve", tiny(), *arguments)
         assert r.returncode == 1 and what in r.stderr, (arguments, r.stderr)

@@ -463,7 +463,9 @@ bool serve_run(const ServeChip *chip, int chips, const ServeOptions *o, Err *err
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
   }
-  signal(SIGPIPE, SIG_IGN);
+  /* what libevent restores when its handlers go: a second SIGTERM while memory is given back must not end the process by force */
+  const int ignored[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP};
+  for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) signal(ignored[i], SIG_IGN);
   Server *s = mem_alloc(1, sizeof *s, err);
   if (!s) return false;
   s->chip = chip;

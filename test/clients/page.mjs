@@ -56,11 +56,13 @@ await page.evaluate(() => document.querySelector('.edit').requestSubmit());
 await idle();
 check((await replies())[0] !== first && (await page.$eval('.user .body', (e) => e.textContent)).includes('a dog'), 'an edited message is answered anew');
 await page.evaluate(() => { settings.max_tokens = 400; settings.seed = ''; });
+await page.evaluate(() => { // pressed as soon as there is something to stop: a whole reply may take less time than a look at the page from here
+  const press = () => document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+  new MutationObserver((_, o) => { o.disconnect(); press(); }).observe(document.querySelector('#stop'), { attributeFilter: ['hidden'] });
+});
 await send('Go on');
-await page.waitForSelector('#stop:not([hidden])');
-await page.keyboard.press('Escape');
-await idle();
-check((await replies()).length === 2, 'Escape stops a reply');
+await page.waitForFunction(() => current.messages.length === 4 && !running);
+check((await replies()).length === 2 && await page.evaluate(() => !current.messages[3].stats && !current.messages[3].failed), 'Escape stops a reply');
 fs.writeFileSync(`${out}/note.txt`, 'A note about owls.');
 await (await page.$('#file')).uploadFile(`${out}/note.txt`);
 await page.waitForSelector('#attached:not([hidden])');
