@@ -1,6 +1,6 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
-#        make check-long SmolLM2-135M in simulation       make synth      cells, area, timing of the hardware
+#        make check-long SmolLM2-135M whole: quality, simulation  make synth  cells, area, timing of the hardware
 #        make read-bank  a bank of the masks read in ngspice
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
 # Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.

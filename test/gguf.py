@@ -2,7 +2,7 @@
 
 Only the standard library.  Random weights come from a seed; blocks of quantised types get plausible scales.
 """
-import json, random, struct
+import json, math, random, struct
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
 TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22),
@@ -166,26 +166,45 @@ def tokenizer_json_of(gguf_path, pre_tokenizer, out):
     json.dump(j, open(out, "w", encoding="utf8"))
 
 
-def read_kvs(path):
-    b = open(path, "rb").read()
-    at = 24
-    def take(fmt):
-        nonlocal at
-        v = struct.unpack_from(fmt, b, at)[0]
-        at += struct.calcsize(fmt)
+class Reader:
+    """The keys of a GGUF file: `kvs` by name, `raw` their bytes in order; `take` and `text` go on behind them."""
+
+    def __init__(self, path):
+        self.data, self.at = open(path, "rb").read(), 24
+        self.tensors, n = struct.unpack_from("<QQ", self.data, 8)
+        one = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q", F64: "<d"}
+        value = lambda kind: self.text() if kind == STR else self.take(one[kind])
+        self.kvs, self.raw = {}, {}
+        for _ in range(n):
+            start, key, kind = self.at, self.text(), self.take("<I")
+            if kind == ARR:
+                kind, n = self.take("<I"), self.take("<Q")
+                self.kvs[key] = [value(kind) for _ in range(n)]
+            else:
+                self.kvs[key] = value(kind)
+            self.raw[key] = self.data[start:self.at]
+
+    def take(self, fmt):
+        v = struct.unpack_from(fmt, self.data, self.at)[0]
+        self.at += struct.calcsize(fmt)
         return v
-    def text():
-        nonlocal at
-        n = take("<Q")
-        at += n
-        return b[at - n:at].decode("utf8", "replace")
-    one = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q", F64: "<d"}
-    out = {}
-    for _ in range(struct.unpack_from("<Q", b, 16)[0]):
-        key, kind = text(), take("<I")
-        if kind == ARR:
-            kind, n = take("<I"), take("<Q")
-            out[key] = [text() if kind == STR else take(one[kind]) for _ in range(n)]
-        else:
-            out[key] = text() if kind == STR else take(one[kind])
-    return out
+
+    def text(self):
+        n = self.take("<Q")
+        self.at += n
+        return self.data[self.at - n:self.at].decode("utf8", "replace")
+
+
+def read_kvs(path):
+    return Reader(path).kvs
+
+
+def write_first_layers(source, target, layers):
+    """A model of fewer layers: a source's first ones, with its embedding, last norm and head."""
+    r = Reader(source)
+    infos = [(r.text(), [r.take("<Q") for _ in range(r.take("<I"))], r.take("<I"), r.take("<Q")) for _ in range(r.tensors)]
+    base, names = r.at + -r.at % 32, {number: name for name, (number, _, _) in TYPES.items()}
+    r.raw["llama.block_count"] = kv("llama.block_count", U32, layers)
+    kept = [i for i in infos if not i[0].startswith("blk.") or int(i[0].split(".")[1]) < layers]
+    raw = lambda dims, kind, offset: r.data[base + offset:base + offset + tensor_bytes(kind, math.prod(dims))]
+    write(target, list(r.raw.values()), [(name, dims, names[kind], raw(dims, names[kind], offset)) for name, dims, kind, offset in kept])

@@ -1,7 +1,7 @@
 """Tests of the hardware: hw/, src/rtl, burin rtl and verify.  Imported by run.py; alone it runs the long one (make check-long)."""
 import concurrent.futures, json, os, re, shutil, subprocess, time
 
-from harness import BURIN, TINY, chip, done, path, run, smollm2, test
+from harness import BURIN, TINY, chip, done, path, quality, run, smollm2, test
 
 PROMPTS = ["Once upon a time", "The little dog", "Lily saw a big"]
 # Shapes and knobs that differ in what matters: shared heads and not, words that part a head and that hold several, rounds of
@@ -233,5 +233,13 @@ def whole_smollm2():
     print(f"SmolLM2-135M in simulation: {r['tokens']} tokens equal, {r['cycles']} cycles, {time.time() - start:.0f} s")
 
 
+def quality_of_smollm2():
+    """The cast's quality as users meet it: KL against the source at 4.25 calibrated bits."""
+    four = quality(smollm2(), 4, "--bits", "4.25")
+    print(f"SmolLM2-135M at {four['bits_per_weight']} bits a weight: KL {four['kl_mean']}, top-1 {four['top1']}")
+    assert four["kl_mean"] < 0.17 and four["top1"] > 0.74 and 4.2 < four["bits_per_weight"] <= 4.25, four
+
+
 if __name__ == "__main__":
+    quality_of_smollm2()
     whole_smollm2()

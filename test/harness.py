@@ -1,5 +1,5 @@
 """What every test of run.py uses: running programs, chips cast once, the list of tests."""
-import concurrent.futures, hashlib, os, random, re, subprocess, sys, tempfile, time
+import concurrent.futures, hashlib, json, os, random, re, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
@@ -51,6 +51,13 @@ def smollm2():
     r = run("tools/get-smollm2.sh", env={"BURIN_CACHE": os.path.expanduser("~/.cache/burin")}, timeout=600)
     assert r.returncode == 0, r.stderr
     return r.stdout.strip()
+
+
+def quality(model, chunks, *options):
+    """What `burin eval` says of a chip beside its source on text of this repository."""
+    text = path("quality.txt")
+    open(text, "w").write(re.sub(r"\s+", " ", open("LICENSE").read() + open("doc/arithmetic.md").read())[:14000])
+    return json.loads(done(BURIN, "eval", chip(model, *options), "--text", text, "--ref", model, "--ctx", "256", "--chunks", str(chunks), "--json", timeout=900))
 
 
 def wait_for(condition, seconds=60):

@@ -8,7 +8,7 @@ import concurrent.futures, glob, hashlib, json, math, os, random, re, shutil, si
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus, gguf, hostile  # noqa: E402
-from harness import ASAN, BURIN, CI, PATTERN, ROOT, TINY, WORK, Skip, chip, counts, done, mutants, mutate, path, run, smollm2, test, tests, wait_for  # noqa: E402
+from harness import ASAN, BURIN, CI, PATTERN, ROOT, TINY, WORK, Skip, chip, counts, done, mutants, mutate, path, quality, run, smollm2, test, tests, wait_for  # noqa: E402
 
 # ---- builds --------------------------------------------------------------------------------------------------------------
 
@@ -538,16 +538,17 @@ def tiny_model_writes_a_story():
 
 
 @test
-def smollm2_quality():
-    """KL against the source model on text of this repository: the cast's quality may not slip."""
-    model = smollm2()
-    text = path("quality.txt")
-    open(text, "w").write(re.sub(r"\s+", " ", open("LICENSE").read() + open("doc/arithmetic.md").read())[:14000])
-    eight = json.loads(done(BURIN, "eval", chip(model, "--bits", "all=8", "--fast"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
-    assert eight["kl_mean"] < 0.01 and eight["top1"] > 0.93, eight
-    four = json.loads(done(BURIN, "eval", chip(model, "--bits", "4.25"), "--text", text, "--ref", model, "--ctx", "256", "--chunks", "4", "--json", timeout=600))
-    assert four["kl_mean"] < 0.17 and four["top1"] > 0.74, four
-    assert 4.2 < four["bits_per_weight"] <= 4.25, four
+def quality_of_real_weights():
+    """KL against the source, on text of this repository; the first layers of SmolLM2 (`make check-long`: the whole)."""
+    model, calibration = path("smollm2-4.gguf"), path("quality-calibration.txt")
+    gguf.write_first_layers(smollm2(), model, 4)
+    open(calibration, "w").write("".join(open(f).read() for f in sorted(glob.glob("doc/*.md")) if f != "doc/arithmetic.md"))
+    eight, fast = (quality(model, 2, "--bits", f"all={b}", "--fast") for b in (8, 4))
+    four = quality(model, 2, "--bits", "4", "--calib", calibration)
+    assert eight["kl_mean"] < 0.004 and eight["top1"] > 0.95, eight
+    assert fast["kl_mean"] < 0.2, fast
+    assert four["kl_mean"] < 0.62 * fast["kl_mean"] and four["top1"] > fast["top1"], (four, fast)
+    assert 3.95 < four["bits_per_weight"] <= 4, four
 
 
 @test
