@@ -78,6 +78,15 @@ static Matcher *of_schema(const char *text) {
   return m;
 }
 
+/* Up to four texts that a grammar takes whole, and four that it does not; takes the matcher. */
+static void decides(Matcher *m, const char *what, const char *const *yes, const char *const *no) {
+  for (int k = 0; k < 4 && yes[k]; k++)
+    if (!accepts(m, yes[k])) fail_msg("%s: expected to accept '%s'", what, yes[k]);
+  for (int k = 0; k < 4 && no[k]; k++)
+    if (accepts(m, no[k])) fail_msg("%s: expected to refuse '%s'", what, no[k]);
+  matcher_free(m);
+}
+
 /* ---- regular expressions ---- */
 
 static void expressions_match_whole_texts(void **state) {
@@ -103,14 +112,7 @@ static void expressions_match_whole_texts(void **state) {
       {"\\s\\S\\w\\W\\D", {" aa-x"}, {"aaa-x", " aa-1"}},
       {"((a|ab)(c|bcd))(d*)", {"abcd", "acd", "abcddd"}, {"abd"}},
   };
-  for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-    Matcher *m = of_regex(c[i].pattern);
-    for (int k = 0; k < 4 && c[i].yes[k]; k++)
-      if (!accepts(m, c[i].yes[k])) fail_msg("%s: expected to accept '%s'", c[i].pattern, c[i].yes[k]);
-    for (int k = 0; k < 4 && c[i].no[k]; k++)
-      if (accepts(m, c[i].no[k])) fail_msg("%s: expected to refuse '%s'", c[i].pattern, c[i].no[k]);
-    matcher_free(m);
-  }
+  for (size_t i = 0; i < sizeof c / sizeof *c; i++) decides(of_regex(c[i].pattern), c[i].pattern, c[i].yes, c[i].no);
 }
 
 static void expressions_that_cannot_be_exact_are_errors(void **state) {
@@ -126,6 +128,45 @@ static void expressions_that_cannot_be_exact_are_errors(void **state) {
   Err err = {0};
   memset(deep, '(', sizeof deep);
   assert_null(grammar_of_regex((Str){deep, sizeof deep}, &err));
+}
+
+/* ---- GBNF ---- */
+
+static void gbnf_grammars_match_whole_texts(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *yes[4], *no[4];
+  } c[] = {
+      {"root ::= \"a\"{2,3}", {"aa", "aaa"}, {"a", "aaaa", ""}},
+      {"root ::= x | \"c\" x\nx ::= [a-b]+ # letters\n", {"ab", "ca"}, {"c", "cc", ""}},
+      {"# a list\n\nroot ::= \"[\" ws (item (\",\" ws item)*)? \"]\"\nws ::= [ \\t\\n]*\nitem ::= [0-9]+ ws\r\n", {"[]", "[1, 22 ,3]"}, {"[1,]", "[", "1"}},
+      {"root ::= (\n  \"a\" |\n  \"b\" # or\n)\n", {"a", "b"}, {"", "ab"}},
+      {"root ::=\n  \"a\" |\n  \"\"", {"a", ""}, {"b"}},
+      {"expr ::= term (\"+\" term)*\nterm ::= \"(\" expr \")\" | [0-9]\nroot ::= expr", {"1", "1+(2+3)", "((4))"}, {"1+", "(1", ""}},
+      {"root ::= list\nlist ::= \"x\" list | \"\"", {"", "xxxx"}, {"y"}},
+      {"root ::= \"a\"+? .", {"a", "aab", "\xE2\x82\xAC", "\n"}, {"", "bb"}},
+      {"root ::= \"\\\"\\x41\\u20ac\\U0001F600\\n\" [^\\]\\-]", {"\"A\xE2\x82\xAC\xF0\x9F\x98\x80\nq"}, {"\"A\xE2\x82\xAC\xF0\x9F\x98\x80\n]"}},
+      {"root ::= a-1 a-1\na-1 ::= \"\" | \"k\"", {"", "k", "kk"}, {"kkk"}},
+  };
+  for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+    Err err = {0};
+    Matcher *m = matcher_new(grammar_of_gbnf(str_from(c[i].text), &err), trie, &err);
+    if (!m) fail_msg("%s: %s", c[i].text, err.text);
+    decides(m, c[i].text, c[i].yes, c[i].no);
+  }
+}
+
+static void gbnf_that_has_no_meaning_is_an_error(void **state) {
+  (void)state;
+  static const char *const bad[] = {"", "root", "root ::= this is (not valid", "x ::= \"a\"", "root ::= y", "root ::= \"a", "root ::= [a", "root ::= \"a\"\nroot ::= \"b\"",
+                                    "root ::= root \"a\"", "root ::= a\na ::= \"\" b\nb ::= a \"x\" | \"y\"", "root ::= \"x\"? root", "root ::= *", "root ::= \"a\" )",
+                                    "root ::= \"a\"{3,2}", "root ::= \"\\uD800\"", "root ::= \"\\d\"", "root ::= \"\\U00110000\"", "root ::= <[7]>", "root ::= \"a\" ::= b", "::= a",
+                                    "root ::= \"\xFF\"", "root ::= ("};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Err err = {0};
+    Matcher *m = matcher_new(grammar_of_gbnf(str_from(bad[i]), &err), trie, &err);
+    if (m || !err.set) fail_msg("'%s' was taken", bad[i]);
+  }
 }
 
 /* All characters of the boundaries of UTF-8's lengths, against the encoder of the text room's own rules. */
@@ -373,7 +414,8 @@ static void allocations_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(expressions_match_whole_texts), cmocka_unit_test(expressions_that_cannot_be_exact_are_errors), cmocka_unit_test(classes_are_exact_in_utf8),
+      cmocka_unit_test(expressions_match_whole_texts), cmocka_unit_test(expressions_that_cannot_be_exact_are_errors),
+      cmocka_unit_test(gbnf_grammars_match_whole_texts), cmocka_unit_test(gbnf_that_has_no_meaning_is_an_error), cmocka_unit_test(classes_are_exact_in_utf8),
       cmocka_unit_test(schemas_take_what_satisfies_them), cmocka_unit_test(bounds_of_integers_are_exact),
       cmocka_unit_test(schemas_that_cannot_be_exact_are_errors), cmocka_unit_test(masks_equal_brute_force),
       cmocka_unit_test(calls_are_found_however_text_is_cut), cmocka_unit_test(calls_satisfy_their_schemas), cmocka_unit_test(allocations_may_fail),

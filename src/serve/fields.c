@@ -127,6 +127,7 @@ bool wishes_sampling(Call *c, Wishes *w) {
 
 static Grammar *make_schema(const json_t *of, Err *err) { return grammar_of_schema(of, err); }
 static Grammar *make_regex(const json_t *of, Err *err) { return grammar_of_regex((Str){json_string_value(of), json_string_length(of)}, err); }
+static Grammar *make_gbnf(const json_t *of, Err *err) { return grammar_of_gbnf((Str){json_string_value(of), json_string_length(of)}, err); }
 static Grammar *make_object(const json_t *of, Err *err) { return (void)of, grammar_of_json(err); }
 
 static Grammar *make_choice(const json_t *of, Err *err) {
@@ -171,12 +172,13 @@ static bool use_format(Call *c, const json_t *v, Wishes *w) {
 }
 
 bool wishes_format(Call *c, Wishes *w) {
-  static const char *const key[] = {"response_format", "guided_json", "json_schema", "guided_regex", "guided_choice"};
+  static const char *const key[] = {"response_format", "guided_json", "json_schema", "guided_regex", "grammar", "guided_choice"};
   const json_t *found = NULL, *v;
   size_t which = 0;
   for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
     if (!(v = field(c, key[i]))) continue;
     if (i == 0 && strcmp(json_is_string(json_object_get(v, "type")) ? json_string_value(json_object_get(v, "type")) : "", "text") == 0) continue;
+    if (i == 4 && json_is_string(v) && !json_string_length(v)) continue; /* clients of llama-server say so that there is none */
     if (found) return call_bad(c, key[i], "%s and %s exclude each other", key[which], key[i]);
     found = v;
     which = i;
@@ -184,8 +186,8 @@ bool wishes_format(Call *c, Wishes *w) {
   if (!found) return true;
   if (which == 0) return use_format(c, found, w);
   if (which < 3) return use_schema(c, key[which], found, w);
-  if (which == 3 && !json_is_string(found)) return call_bad(c, "guided_regex", "guided_regex: expected a string");
-  return (w->matcher = call_matcher(c, key[which], found, which == 3 ? make_regex : make_choice)) != NULL;
+  if (which < 5 && !json_is_string(found)) return call_bad(c, key[which], "%s: expected a string", key[which]);
+  return (w->matcher = call_matcher(c, key[which], found, which == 3 ? make_regex : which == 4 ? make_gbnf : make_choice)) != NULL;
 }
 
 bool call_wishes(Call *c, Wishes *w) {

@@ -108,7 +108,7 @@ bool charset_add(CharSet *s, uint32_t low, uint32_t high, Err *err) {
   return true;
 }
 
-static int encode(uint32_t c, uint8_t out[4]) {
+int g_utf8(uint32_t c, uint8_t out[4]) {
   int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
   static const uint8_t lead[5] = {0, 0, 0xC0, 0xE0, 0xF0};
   for (int i = n - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 63));
@@ -119,14 +119,14 @@ static int encode(uint32_t c, uint8_t out[4]) {
 /* Characters low..high, all of the same length, as byte ranges: cut where a continuation byte would have to wrap. */
 static int same_length(Grammar *g, uint32_t low, uint32_t high, int next) {
   uint8_t a[4], b[4];
-  int n = encode(low, a);
+  int n = g_utf8(low, a);
   for (int i = 1; i < n; i++) {
     uint32_t mask = (1u << (6 * i)) - 1;
     if ((low & ~mask) == (high & ~mask)) break; /* only the last i bytes differ */
     if (low & mask) return g_split(g, same_length(g, low, low | mask, next), same_length(g, (low | mask) + 1, high, next));
     if ((high & mask) != mask) return g_split(g, same_length(g, low, (high & ~mask) - 1, next), same_length(g, high & ~mask, high, next));
   }
-  encode(high, b);
+  g_utf8(high, b);
   for (int i = n - 1; i >= 0; i--) next = g_bytes(g, a[i], b[i], next);
   return next;
 }

@@ -34,6 +34,8 @@ enum { GRAMMAR_NODES = 400000, GRAMMAR_DEPTH = 64 /* nesting of schemas and of r
 /* A regular expression over characters that must match the whole reply: literals, classes, groups, | * + ? {m,n}, escapes
  * \d \w \s \n \t \r \f \v \xHH \uHHHH.  No references, no assertions within. */
 Grammar *grammar_of_regex(Str pattern, Err *err);
+/* A grammar in llama.cpp's notation (GBNF); its rule root is the whole reply.  No left recursion, no token ids. */
+Grammar *grammar_of_gbnf(Str text, Err *err);
 /* JSON that satisfies a schema (see serve/schema.c for the keywords); others are errors, never ignored. */
 Grammar *grammar_of_schema(const json_t *schema, Err *err);
 /* Any JSON object. */
@@ -67,6 +69,7 @@ int g_split(Grammar *g, int a, int b);
 int g_text(Grammar *g, Str s, int next);
 int g_call(Grammar *g, int rule, int next);
 int g_rule(Grammar *g); /* its first node is set later */
+int g_utf8(uint32_t c, uint8_t out[4]); /* the bytes of a character: 1 to 4 */
 /* One character of a set, as UTF-8; within a JSON string (`quoted`) as its shortest escape where it needs one. */
 int g_set(Grammar *g, const CharSet *set, bool quoted, int next);
 /* `rule` from `least` to `most` times (-1: any number). */
