@@ -303,6 +303,7 @@ void call_free(Call *c) {
   json_decref(c->body);
   json_decref(c->tools);
   json_decref(c->echoed);
+  json_decref(c->settings);
   json_decref(c->problem.more);
   *c->before = c->next;
   if (c->next) c->next->before = c->before;

@@ -15,7 +15,7 @@ enum { MOST_STOPS = 16, MOST_LOGPROBS = 20 };
 
 typedef enum { FINISH_NONE, FINISH_STOP, FINISH_STOP_STRING, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR } Finish;
 
-/* A token as it was written, with natural logarithms of probabilities before temperature and penalties. */
+/* A token as it was written; where logprobs are asked for, with natural logarithms of probabilities before temperature and penalties. */
 typedef struct {
   int token;
   float logprob;
@@ -46,6 +46,7 @@ struct Job {
   char *stop[MOST_STOPS];
   int stops;
   int logprobs;            /* -1: none, else so many alternatives */
+  bool ids;                /* tokens are told, with or without probabilities */
   bool embed;              /* no text: the mean direction of the hidden states */
   Matcher *matcher;        /* what the text must be; NULL: anything */
   const char *trigger;     /* the matcher holds from these bytes on; NULL: from the start */
@@ -60,6 +61,7 @@ struct Job {
   float *vector;           /* (dim) of an embedding */
   JobCounts counts;
   Finish finish;
+  int stopped_by;          /* FINISH_STOP_STRING: which */
   Err err;
   bool ready, done;
   Job *next_ready, *next;  /* lists */

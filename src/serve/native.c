@@ -22,6 +22,7 @@ static bool generate_request(Call *c) {
   if (w.stops > stops_most) return call_bad(c, "stop", "stop: expected at most %d strings, found %d", stops_most, w.stops);
   if (w.most == 0) w.most = -1;
   if (probs) c->logprobs = tops;
+  if (echo && probs) return call_bad(c, "echo", "echo with logprobs is not supported");
   if (!use_tools(c, &w, &tools, &forced) || !completion_jobs(c, &w, prompt, echo)) return false;
   if (tools.on && !forced) call_trigger(c, &tools);
   return true;

@@ -35,7 +35,7 @@ const char *finish_name(const Choice *x) {
   return x->parser.on && x->parser.calls ? "tool_calls" : "stop";
 }
 
-/* {"token", "logprob", "bytes"} */
+/* {"token", "logprob"}, and with `bytes` {"id", "bytes"} */
 json_t *token_json(const Call *c, int token, float logprob, bool bytes) {
   Buf raw = {0}, text = {0};
   Detok d = {.specials = true};
@@ -46,6 +46,7 @@ json_t *token_json(const Call *c, int token, float logprob, bool bytes) {
   json_object_set_new(o, "token", json_stringn(ok && text.s ? text.s : "", ok ? text.n : 0));
   json_object_set_new(o, "logprob", json_real(logprob));
   if (bytes) {
+    json_object_set_new(o, "id", json_integer(token));
     json_t *list = json_array();
     for (size_t i = 0; i < raw.n; i++) json_array_append_new(list, json_integer((uint8_t)raw.s[i]));
     json_object_set_new(o, "bytes", list);
@@ -55,7 +56,7 @@ json_t *token_json(const Call *c, int token, float logprob, bool bytes) {
   return o;
 }
 
-static json_t *chat_probs(const Call *c, const TokenProb *p, size_t n) {
+json_t *probs_json(const Call *c, const TokenProb *p, size_t n) {
   json_t *list = json_array();
   for (size_t i = 0; i < n; i++) {
     json_t *o = token_json(c, p[i].token, p[i].logprob, true), *tops = json_array();
@@ -158,7 +159,7 @@ static void chat_piece(Call *c, Choice *x, const Made *m) {
   if (failed(m)) return;
   if (c->stream && !c->streaming) call_stream_begin(c, "text/event-stream");
   if (m->probs) {
-    json_t *probs = chat_probs(c, m->prob, m->probs);
+    json_t *probs = probs_json(c, m->prob, m->probs);
     if (x->probs) json_array_extend(x->probs, probs), json_decref(probs);
     else x->probs = probs;
   }
@@ -201,7 +202,7 @@ static void completion_piece(Call *c, Choice *x, const Made *m) {
 
 /* ---- ends ---- */
 
-static bool end_failed(Call *c) {
+bool call_end_failed(Call *c) {
   if (!call_failed(c)) return false;
   if (!c->streaming) {
     call_send_problem(c);
@@ -239,7 +240,7 @@ static json_t *completion_choice(Choice *x) {
 }
 
 static void end_text(Call *c) {
-  if (end_failed(c)) return;
+  if (call_end_failed(c)) return;
   if (c->stream) {
     end_stream(c);
     return;
@@ -361,7 +362,7 @@ void run_chat(Call *c) {
   else call_send_problem(c);
 }
 
-/* One prompt: a text or a list of token ids. */
+/* One prompt: a text, or a list of token ids and texts. */
 static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   Err err = {0};
   size_t i;
@@ -370,6 +371,11 @@ static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   if (json_is_string(v)) return prompt_of_text(c, (Str){json_string_value(v), json_string_length(v)}, out);
   if (!json_is_array(v)) return call_bad(c, key, "%s: expected a string, a list of tokens, or a list of these", key);
   json_array_foreach(v, i, id) {
+    if (json_is_string(id)) {
+      if (!tokenizer_encode(call_chip(c)->tokenizer, (Str){json_string_value(id), json_string_length(id)}, true, i == 0, out, &err))
+        return call_err(c, key, &err);
+      continue;
+    }
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= vocab)
       return call_bad(c, key, "%s: expected tokens of 0 to %d", key, vocab - 1);
     if (!tokens_put(out, (int)json_integer_value(id), &err)) return call_err(c, "prompt", &err);
@@ -377,30 +383,38 @@ static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   return true;
 }
 
-enum { MOST_PROMPTS = 2048 };
-
-/* A list of prompts, or one. */
-static size_t prompts_of(const json_t *v, bool *list) {
-  *list = json_is_array(v) && json_array_size(v) && !json_is_integer(json_array_get(v, 0));
-  return *list ? json_array_size(v) : 1;
-}
-
-static bool echo_prompt(Call *c, const Tokens *prompt) {
+json_t *prompt_json(Call *c, const Tokens *prompt, bool specials) {
   Buf text = {0};
   Err err = {0};
-  Detok d = {0};
+  Detok d = {.specials = specials};
   bool ok = true;
   for (size_t i = 0; ok && i < prompt->n; i++) ok = detok_put(call_chip(c)->tokenizer, &d, prompt->id[i], &text, &err);
   ok = ok && detok_end(&d, &text, &err);
-  if (ok) json_array_append_new(c->echoed, json_stringn(text.s ? text.s : "", text.n));
+  json_t *o = ok ? json_stringn(text.s ? text.s : "", text.n) : NULL;
   buf_free(&text);
-  return ok || call_err(c, "echo", &err);
+  if (!o) call_err(c, NULL, &err);
+  return o;
+}
+
+enum { MOST_PROMPTS = 2048 };
+
+/* A list of prompts, or one: a list with a token id in it is one. */
+static size_t prompts_of(const json_t *v, bool *list) {
+  size_t i, n = json_array_size(v);
+  const json_t *one;
+  *list = n > 0;
+  json_array_foreach(v, i, one) if (json_is_integer(one)) *list = false;
+  return *list ? n : 1;
+}
+
+static bool echo_prompt(Call *c, const Tokens *prompt) {
+  json_t *text = prompt_json(c, prompt, false);
+  return text && json_array_append_new(c->echoed, text) == 0;
 }
 
 bool completion_jobs(Call *c, const Wishes *w, const json_t *v, bool echo) {
   bool list;
   if (!v) return call_bad(c, "prompt", "prompt is missing");
-  if (echo && c->logprobs >= 0) return call_bad(c, "echo", "echo with logprobs is not supported");
   size_t prompts = prompts_of(v, &list);
   if (prompts * (size_t)w->n > MOST_PROMPTS) return call_bad(c, "prompt", "prompt: more than %d texts in one request", MOST_PROMPTS);
   if (echo) c->echoed = json_array();
@@ -427,6 +441,7 @@ static bool completion_request(Call *c) {
   if (json_is_true(probs)) c->logprobs = 0;
   if (json_string_length(suffix)) return call_bad(c, "suffix", "suffix is not supported");
   if (best > w.n) return call_bad(c, "best_of", "best_of beyond n is not supported");
+  if (echo && c->logprobs >= 0) return call_bad(c, "echo", "echo with logprobs is not supported");
   return completion_jobs(c, &w, field(c, "prompt"), echo);
 }
 
@@ -456,7 +471,7 @@ static json_t *base64_of(const float *v, int n) {
 }
 
 static void end_embeddings(Call *c) {
-  if (end_failed(c)) return;
+  if (call_end_failed(c)) return;
   const json_t *encoding = field(c, "encoding_format");
   bool base64 = json_is_string(encoding) && strcmp(json_string_value(encoding), "base64") == 0;
   json_t *list = json_array();

@@ -50,6 +50,7 @@ typedef struct {
   bool opened;         /* the first delta is out */
   int prompt;          /* which of the call's */
   size_t offset;       /* characters written: of completions' text_offset */
+  bool new_line;       /* some text had one */
   Finish finish;
   JobCounts counts;
 } Choice;
@@ -71,7 +72,7 @@ struct Call {
   int status;                   /* sent; 0: none yet */
   const Style *style;
   int chip;
-  bool stream, streaming, usage, timings, chat;
+  bool stream, streaming, usage, timings, chat, ids;
   int logprobs;
   Choice *choice;
   int choices, open;
@@ -79,6 +80,7 @@ struct Call {
   struct event *hangup;         /* the client closes its end */
   Matcher *matcher;             /* borrowed from the server's */
   Call *next, **before;         /* among the server's */
+  json_t *settings;             /* of /completion, to be told with the reply */
   json_t *echoed;               /* texts of the prompts, to be repeated before the replies */
   struct {
     int status;
@@ -144,6 +146,8 @@ bool job_of_prompt(Call *c, Choice *x, Tokens *prompt);
 
 /* ---- prompts ---- */
 bool prompt_of_text(Call *c, Str text, Tokens *out);
+/* The text that a template makes of messages (OpenAI's) and tools (functions, or NULL); *rendered: there was a template. */
+bool text_of_messages(Call *c, const json_t *messages, const json_t *tools, Buf *out, bool *rendered);
 /* messages: OpenAI's; tools: functions or NULL. */
 bool prompt_of_messages(Call *c, const json_t *messages, const json_t *tools, Tokens *out);
 
@@ -158,6 +162,10 @@ json_t *usage_of(const Call *c);
 json_t *timings_of(const Choice *x);
 const char *finish_name(const Choice *x);
 json_t *token_json(const Call *c, int token, float logprob, bool bytes);
+json_t *probs_json(const Call *c, const TokenProb *p, size_t n); /* a list, as chat completions have it */
+json_t *prompt_json(Call *c, const Tokens *prompt, bool specials); /* its text; NULL with a problem */
+/* Sends what went wrong, if anything did, and ends the call; whether it did. */
+bool call_end_failed(Call *c);
 uint64_t random_seed(void);
 uint64_t wishes_seed(const Wishes *w); /* the request's, or a new one */
 /* The matcher of a call's jobs holds from where a call of a function begins. */
@@ -168,6 +176,6 @@ bool call_failed(Call *c);
 /* ---- handlers ---- */
 void run_chat(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
     run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_metrics(Call *c), run_generate(Call *c),
-    run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c);
+    run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c), run_llama_completion(Call *c), run_apply_template(Call *c);
 
 #endif

@@ -136,37 +136,34 @@ static json_t *tools_message(const json_t *tools, const json_t *first) {
 
 static bool has_role(const json_t *m, const char *role) { return m && strcmp(json_string_value(json_object_get(m, "role")), role) == 0; }
 
-static bool render(Call *c, json_t *messages, const json_t *tools, Tokens *out) {
+static bool render(Call *c, json_t *messages, const json_t *tools, Buf *out, bool *rendered) {
   const ChatTemplate *t = server_template(c->server, c->chip);
-  const ServeChip *chip = call_chip(c);
-  const Vocab *v = &chip->chip->vocab;
-  Buf text = {0};
+  const Vocab *v = &call_chip(c)->chip->vocab;
   Err err = {0};
   bool ok = true;
   size_t i;
   const json_t *m;
+  *rendered = t != NULL;
   if (t) {
     json_t *bos = v->bos >= 0 ? json_stringn(v->piece[v->bos].s, v->piece[v->bos].n) : json_string(""),
            *eos = v->eos >= 0 ? json_stringn(v->piece[v->eos].s, v->piece[v->eos].n) : json_string("");
     json_t *vars = json_pack("{s:O,s:b,s:o,s:o}", "messages", messages, "add_generation_prompt", 1, "bos_token", bos, "eos_token", eos);
     if (tools) json_object_set(vars, "tools", (json_t *)(uintptr_t)tools);
     char *s = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
-    ok = s && template_render_json(t, str_from(s), &text, &err) && tokenizer_encode_chat(chip->tokenizer, (Str){text.s, text.n}, out, &err);
+    ok = s && template_render_json(t, str_from(s), out, &err);
     free(s);
     json_decref(vars);
   } else {
     json_array_foreach(messages, i, m) {
       const json_t *content = json_object_get(m, "content");
-      ok = ok && buf_printf(&text, &err, "%s%s", i ? "\n" : "", json_string_value(content));
+      ok = ok && buf_printf(out, &err, "%s%s", i ? "\n" : "", json_string_value(content));
     }
-    ok = ok && tokenizer_encode(chip->tokenizer, (Str){text.s, text.n}, false, true, out, &err);
   }
-  buf_free(&text);
   if (!ok && !err.set) err_set(&err, "out of memory");
   return ok || call_err(c, "messages", &err);
 }
 
-bool prompt_of_messages(Call *c, const json_t *messages, const json_t *tools, Tokens *out) {
+bool text_of_messages(Call *c, const json_t *messages, const json_t *tools, Buf *out, bool *rendered) {
   bool native;
   size_t i;
   const json_t *m;
@@ -188,7 +185,18 @@ bool prompt_of_messages(Call *c, const json_t *messages, const json_t *tools, To
     if (system) json_array_set_new(list, 0, o);
     else json_array_insert_new(list, 0, o);
   }
-  bool ok = render(c, list, native ? tools : NULL, out);
+  bool ok = render(c, list, native ? tools : NULL, out, rendered);
   json_decref(list);
+  return ok;
+}
+
+bool prompt_of_messages(Call *c, const json_t *messages, const json_t *tools, Tokens *out) {
+  const Tokenizer *t = call_chip(c)->tokenizer;
+  Buf text = {0};
+  Err err = {0};
+  bool rendered, ok = text_of_messages(c, messages, tools, &text, &rendered);
+  if (ok && !(rendered ? tokenizer_encode_chat(t, (Str){text.s, text.n}, out, &err) : tokenizer_encode(t, (Str){text.s, text.n}, false, true, out, &err)))
+    ok = call_err(c, "messages", &err);
+  buf_free(&text);
   return ok;
 }

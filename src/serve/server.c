@@ -34,6 +34,8 @@ static const Route route[] = {
     {"POST", "/embeddings", DIALECT_OPENAI, false, run_embeddings},
     {"GET", "/v1/models", DIALECT_OPENAI, false, run_models},
     {"GET", "/v1/models/", DIALECT_OPENAI, false, run_model},
+    {"POST", "/completion", DIALECT_OPENAI, false, run_llama_completion},
+    {"POST", "/apply-template", DIALECT_OPENAI, false, run_apply_template},
     {"POST", "/tokenize", DIALECT_OPENAI, false, run_tokenize},
     {"POST", "/detokenize", DIALECT_OPENAI, false, run_detokenize},
     {"GET", "/health", DIALECT_OPENAI, true, run_health},

@@ -74,6 +74,7 @@ void stream_sample(Stream *s, int vocab) {
   s->next = session_sample(s->session, &edit);
   s->sampled = true;
   if (s->job->logprobs >= 0) probabilities(s, vocab);
+  else s->prob.token = s->next;
 }
 
 /* ---- text ---- */
@@ -118,8 +119,8 @@ static bool release(Stream *s, size_t n, bool all, Err *err) {
   return true;
 }
 
-/* Where the first stop string begins in the held text (*found), else where text begins that may become one. */
-static size_t stop_in(const Stream *s, bool *found) {
+/* Where the first stop string begins in the held text (*found, and which), else where text begins that may become one. */
+static size_t stop_in(const Stream *s, bool *found, int *which) {
   size_t first = s->held.n;
   *found = false;
   for (int k = 0; k < s->job->stops; k++) {
@@ -130,6 +131,7 @@ static size_t stop_in(const Stream *s, bool *found) {
       if (memcmp(s->held.s + i, stop, left < n ? left : n) != 0) continue;
       if (left >= n) {
         *found = true;
+        *which = k;
         first = i;
         break;
       }
@@ -178,11 +180,11 @@ static bool write_token(Stream *s, const ServeChip *c, Err *err) {
   } else {
     s->written++;
     if (!match(s, c->tokenizer, err) || !detok_put(c->tokenizer, &s->detok, s->next, &s->held, err)) return false;
-    if (j->logprobs >= 0 && !wait_prob(s, err)) return false;
+    if ((j->logprobs >= 0 || j->ids) && !wait_prob(s, err)) return false;
     if (s->constrained && matcher_complete(j->matcher, s->state)) s->finish = FINISH_STOP;
     else if (s->written == j->most || session_position(s->session) >= session_context(s->session)) s->finish = FINISH_LENGTH;
   }
-  size_t safe = stop_in(s, &found);
+  size_t safe = stop_in(s, &found, &j->stopped_by);
   if (found) {
     s->finish = FINISH_STOP_STRING;
     s->held.n = safe;

@@ -1,0 +1,134 @@
+/* serve/llama: llama-server's own routes: /completion and /apply-template. */
+#include "serve/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- /apply-template ---- */
+
+void run_apply_template(Call *c) {
+  Buf text = {0};
+  Wishes w = {0};
+  ToolParser tools;
+  bool rendered, forced;
+  if (!call_model(c, "model") || !use_tools(c, &w, &tools, &forced) ||
+      !text_of_messages(c, field(c, "messages"), c->tools ? field(c, "tools") : NULL, &text, &rendered)) {
+    buf_free(&text);
+    call_send_problem(c);
+    return;
+  }
+  json_t *o = json_pack("{s:o}", "prompt", json_stringn(text.s ? text.s : "", text.n));
+  buf_free(&text);
+  call_send_json(c, 200, o);
+}
+
+/* ---- /completion ---- */
+
+/* The tokens of some text where they are wanted, and with n_probs their probabilities. */
+static void put_tokens(const Call *c, json_t *o, const TokenProb *p, size_t n) {
+  json_t *list = json_array();
+  for (size_t i = 0; c->ids && i < n; i++) json_array_append_new(list, json_integer(p[i].token));
+  json_object_set_new(o, "tokens", list);
+  if (json_integer_value(field(c, "n_probs")) > 0 && n) json_object_set_new(o, "completion_probabilities", probs_json(c, p, n));
+}
+
+/* What both a piece and the end of a reply say. */
+static json_t *reply_json(const Choice *x, json_t *content, bool stop) {
+  return json_pack("{s:i,s:o,s:b,s:i,s:i,s:i}", "index", x->job->index, "content", content, "stop", stop, "id_slot", -1, "tokens_predicted",
+                   x->counts.written, "tokens_evaluated", x->counts.prompt);
+}
+
+static void put_end(Call *c, const Choice *x, json_t *o) {
+  const Job *j = x->job;
+  const char *type = x->finish == FINISH_LENGTH ? "limit" : x->finish == FINISH_STOP_STRING ? "word" : "eos";
+  json_t *settings = json_deep_copy(c->settings), *prompt = json_array_get(c->echoed, (size_t)x->prompt);
+  json_object_set_new(settings, "seed", json_integer((json_int_t)j->seed));
+  json_object_update_new(o, json_pack("{s:s,s:o,s:O,s:b,s:b,s:s,s:s,s:i,s:o}", "model", call_chip(c)->name, "generation_settings", settings, "prompt", prompt,
+                                      "has_new_line", x->new_line, "truncated", 0, "stop_type", type, "stopping_word",
+                                      x->finish == FINISH_STOP_STRING ? j->stop[j->stopped_by] : "", "tokens_cached", x->counts.prompt + x->counts.written,
+                                      "timings", timings_of(x)));
+}
+
+static void llama_piece(Call *c, Choice *x, const Made *m) {
+  Err err = {0};
+  if (m->finish == FINISH_ERROR || m->finish == FINISH_CANCELLED) return;
+  if (m->text.n && memchr(m->text.s, '\n', m->text.n)) x->new_line = true;
+  if (!c->stream) {
+    if (m->text.n && !buf_put(&x->text, m->text.s, m->text.n, &err)) call_err(c, NULL, &err);
+    json_t *o = json_object(), *list;
+    const char *key;
+    put_tokens(c, o, m->prob, m->probs);
+    if (!x->probs) {
+      x->probs = o;
+      return;
+    }
+    json_object_foreach(o, key, list) {
+      if (json_object_get(x->probs, key)) json_array_extend(json_object_get(x->probs, key), list);
+      else json_object_set(x->probs, key, list);
+    }
+    json_decref(o);
+    return;
+  }
+  if (!c->streaming) call_stream_begin(c, "text/event-stream");
+  if (m->text.n || m->probs) {
+    json_t *o = reply_json(x, json_stringn(m->text.s ? m->text.s : "", m->text.n), false);
+    put_tokens(c, o, m->prob, m->probs);
+    if (c->timings) json_object_set_new(o, "timings", timings_of(x));
+    call_event(c, o);
+  }
+  if (!m->finish) return;
+  json_t *o = reply_json(x, json_string(""), true);
+  put_tokens(c, o, NULL, 0);
+  put_end(c, x, o);
+  call_event(c, o);
+}
+
+static void llama_end(Call *c) {
+  if (call_end_failed(c)) return;
+  if (c->stream) {
+    call_stream_end(c);
+    return;
+  }
+  json_t *list = json_array();
+  for (int i = 0; i < c->choices; i++) {
+    const Choice *x = &c->choice[i];
+    json_t *o = reply_json(x, json_stringn(x->text.s ? x->text.s : "", x->text.n), true);
+    if (x->probs) json_object_update(o, x->probs);
+    else put_tokens(c, o, NULL, 0);
+    put_end(c, x, o);
+    json_array_append_new(list, o);
+  }
+  if (c->choices > 1) {
+    call_send_json(c, 200, list);
+    return;
+  }
+  call_send_json(c, 200, json_incref(json_array_get(list, 0)));
+  json_decref(list);
+}
+
+static bool llama_request(Call *c) {
+  Wishes w;
+  int probs = 0;
+  bool tokens = false, after = false;
+  if (!call_model(c, "model") || !read_stream(c) || !wishes_sampling(c, &w) || !field_int(c, "max_tokens", -1, INT32_MAX, &w.most) ||
+      !field_int(c, "n_predict", -1, INT32_MAX, &w.most) || !field_int(c, "min_tokens", 0, INT32_MAX, &w.least) ||
+      !field_int(c, "n_probs", 0, MOST_LOGPROBS, &probs) || !field_bool(c, "return_tokens", &tokens) || !field_bool(c, "post_sampling_probs", &after) ||
+      !wishes_format(c, &w))
+    return false;
+  if (after) return call_bad(c, "post_sampling_probs", "post_sampling_probs is not supported: probabilities are those before sampling");
+  if (probs) c->logprobs = probs;
+  c->ids = tokens || c->stream;
+  json_t *stops = json_array();
+  for (int i = 0; i < w.stops; i++) json_array_append_new(stops, json_string(w.stop[i]));
+  c->settings = json_pack("{s:f,s:i,s:f,s:f,s:i,s:f,s:f,s:f,s:i,s:i,s:b,s:b,s:i,s:o}", "temperature", w.temperature, "top_k", w.top_k, "top_p", w.top_p,
+                          "min_p", w.min_p, "repeat_last_n", 64, "repeat_penalty", w.repeat, "presence_penalty", w.presence, "frequency_penalty",
+                          w.frequency, "max_tokens", w.most, "n_predict", w.most, "ignore_eos", w.ignore_end, "stream", c->stream, "n_probs", probs,
+                          "stop", stops);
+  return completion_jobs(c, &w, field(c, "prompt"), true);
+}
+
+void run_llama_completion(Call *c) {
+  static const Style style = {llama_piece, llama_end};
+  if (llama_request(c)) call_start(c, &style);
+  else call_send_problem(c);
+}
