@@ -304,22 +304,40 @@ static int kept_by_rule(const SamplerSettings *set, const int32_t *z, const uint
   return k;
 }
 
-static void cuts_keep_what_the_rule_keeps(void **s) {
+/* floor(a b / 2^64), from halves. */
+static uint64_t mul_high(uint64_t a, uint64_t b) {
+  uint64_t al = (uint32_t)a, ah = a >> 32, bl = (uint32_t)b, bh = b >> 32, low = al * bl, m = ah * bl + (low >> 32), n = al * bh + (uint32_t)m;
+  return ah * bh + (m >> 32) + (n >> 32);
+}
+
+static void draws_equal_the_rule(void **s) {
   (void)s;
   static Room room, plain;
   SamplerScratch x = scratch_of(&room), y = scratch_of(&plain);
   Pcg p = pcg_seed(11, 0);
   static int32_t z[V];
-  static int keep[V], seen[V];
-  for (int round = 0; round < 60; round++) {
-    for (int i = 0; i < V; i++) z[i] = -random_in(&p, 0, 12 * 65536) / (round % 3 + 1);
-    SamplerSettings set = settings(0.5 + round % 4, round % 2 ? random_in(&p, 1, 60) : 0, round % 5 ? 0.1 + 0.17 * (round % 5) : 1, round % 7 ? 0 : 0.05);
-    SamplerSettings all = settings(0.5 + round % 4, 0, 1, 0);
+  static int keep[V];
+  for (int round = 0; round < 120; round++) {
+    for (int i = 0; i < V; i++) {
+      z[i] = -random_in(&p, 0, 12 * 65536) / (round % 3 + 1);
+      if (round % 4 == 3) z[i] = z[i] / 65536 * 65536; /* many that are equal */
+      if (round % 8 == 5 && i % 3) z[i] = -INT32_MAX;  /* most are forbidden */
+    }
+    SamplerSettings set = settings(0.25 + round % 4, round % 2 ? random_in(&p, 1, round % 6 == 1 ? V - 1 : 60) : 0, round % 5 ? 0.1 + 0.17 * (round % 5) : 1, round % 7 ? 0 : 0.05);
+    SamplerSettings all = settings(0.25 + round % 4, 0, 1, 0);
     sampler_draw(&all, z, V, &p, &y); /* leaves the weights in y.p */
     kept_by_rule(&set, z, y.p, keep);
-    memset(seen, 0, sizeof seen);
-    for (int i = 0; i < 3000; i++) seen[sampler_draw(&set, z, V, &p, &x)] = 1;
-    for (int i = 0; i < V; i++) assert_true(!seen[i] || keep[i]);
+    uint64_t total = 0;
+    for (int i = 0; i < V; i++) total += keep[i] ? y.p[i] : 0;
+    for (int i = 0; i < 300; i++) {
+      Pcg same = p;
+      uint64_t u = (uint64_t)pcg_next(&same) << 32, sum = 0;
+      u |= pcg_next(&same);
+      uint64_t r = mul_high(u, total);
+      int want = 0;
+      while ((sum += keep[want] ? y.p[want] : 0) <= r) want++;
+      assert_int_equal(sampler_draw(&set, z, V, &p, &x), want);
+    }
   }
 }
 
@@ -353,7 +371,7 @@ int main(void) {
       cmocka_unit_test(steps_never_exceed_a_byte), cmocka_unit_test(quantised_vectors_use_their_range), cmocka_unit_test(norm_is_near_rms_norm),
       cmocka_unit_test(codes_are_a_bit_string), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
       cmocka_unit_test(butterfly_is_a_hadamard_transform), cmocka_unit_test(greedy_takes_the_first_largest),
-      cmocka_unit_test(draws_follow_the_softmax), cmocka_unit_test(cuts_keep_what_the_rule_keeps),
+      cmocka_unit_test(draws_follow_the_softmax), cmocka_unit_test(draws_equal_the_rule),
       cmocka_unit_test(penalties_lower_logits), cmocka_unit_test(settings_are_checked),
   };
   return cmocka_run_group_tests_name("chip", tests, NULL, NULL);

@@ -243,6 +243,8 @@ typedef struct {
 /* Settings from the numbers that people write.  Errors name the option and its range. */
 bool sampler_settings(SamplerSettings *s, double temperature, int top_k, double top_p, double min_p, double repeat,
                       double frequency, double presence, Err *err);
+/* Whether any penalty is set. */
+bool sampler_penalises(const SamplerSettings *s);
 /* Applies the penalties to z[vocab] in place; count[vocab] says how often each token occurred. */
 void sampler_penalties(const SamplerSettings *s, int32_t *z, const uint16_t *count, int vocab);
 /* The next token.  Greedy takes the largest logit, lowest index; otherwise two outputs of the generator are drawn. */

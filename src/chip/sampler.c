@@ -31,8 +31,10 @@ bool sampler_settings(SamplerSettings *s, double temperature, int top_k, double 
   return true;
 }
 
+bool sampler_penalises(const SamplerSettings *s) { return s->repeat_q16 != 65536 || s->frequency_q16 || s->presence_q16; }
+
 void sampler_penalties(const SamplerSettings *s, int32_t *z, const uint16_t *count, int vocab) {
-  if (s->repeat_q16 == 65536 && !s->frequency_q16 && !s->presence_q16) return;
+  if (!sampler_penalises(s)) return;
   for (int i = 0; i < vocab; i++) {
     if (!count[i]) continue;
     int32_t x = rsr_sat((int64_t)z[i] * (z[i] > 0 ? s->repeat_inverse_q16 : s->repeat_q16), 16);
@@ -63,11 +65,51 @@ static int by_key(const void *a, const void *b) {
 
 static int by_index(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
+/* The first of the largest. */
 static int argmax(const int32_t *z, int vocab) {
-  int best = 0;
-  for (int i = 1; i < vocab; i++)
-    if (z[i] > z[best]) best = i;
-  return best;
+  int32_t most = z[0];
+  int i = 0;
+  for (int k = 1; k < vocab; k++) most = z[k] > most ? z[k] : most;
+  while (z[i] != most) i++;
+  return i;
+}
+
+/* A token's place in the order of candidates: z descending, index ascending. */
+static uint64_t key_of(const int32_t *z, int32_t top, int i) { return (uint64_t)((int64_t)top - z[i]) << 32 | (uint32_t)i; }
+
+/* Moves the key at place `at` of a heap of n (largest first) down to where it belongs. */
+static void sift(uint64_t *key, int n, int at) {
+  uint64_t x = key[at];
+  for (int child; (child = 2 * at + 1) < n; at = child) {
+    if (child + 1 < n && key[child + 1] > key[child]) child++;
+    if (key[child] <= x) break;
+    key[at] = key[child];
+  }
+  key[at] = x;
+}
+
+/* The first k candidates, in order, into s->index with their weights in s->p; returns how many have one.  Most of the
+ * vocabulary is only compared with the worst of those found so far. */
+static int first_candidates(const SamplerSettings *set, const int32_t *z, int vocab, int32_t top, SamplerScratch *s) {
+  enum { BLOCK = 64 };
+  int k = set->top_k, n = 0;
+  uint64_t *key = s->key;
+  for (int i = 0; i < k; i++) key[i] = key_of(z, top, i);
+  for (int i = k / 2; i-- > 0;) sift(key, k, i);
+  for (int from = k; from < vocab; from += BLOCK) {
+    int to = vocab - from < BLOCK ? vocab : from + BLOCK, any = 0;
+    int32_t worst = z[(uint32_t)key[0]];
+    for (int i = from; i < to; i++) any |= z[i] > worst;
+    for (int i = from; any && i < to; i++)
+      if (key_of(z, top, i) < key[0]) key[0] = key_of(z, top, i), sift(key, k, 0);
+  }
+  qsort(key, (size_t)k, sizeof *key, by_key);
+  for (; n < k; n++) {
+    int i = s->index[n] = (int)(uint32_t)key[n], octave;
+    s->p[i] = weight_of((uint32_t)(key[n] >> 32), set->inv_temperature, &octave);
+    if (!s->p[i]) break;
+  }
+  return n;
 }
 
 /* Candidates of the first octaves in order (z descending, index ascending); returns how many. */
@@ -78,54 +120,51 @@ static int sorted_candidates(const int32_t *z, int vocab, int32_t top, int last_
     int octave;
     if (s->p[i] == 0) continue;
     weight_of((uint32_t)((int64_t)top - z[i]), inv_temperature, &octave);
-    if (octave <= last_octave) s->key[n++] = (uint64_t)((int64_t)top - z[i]) << 32 | (uint32_t)i;
+    if (octave <= last_octave) s->key[n++] = key_of(z, top, i);
   }
   qsort(s->key, (size_t)n, sizeof *s->key, by_key);
   for (int i = 0; i < n; i++) s->index[i] = (int)(uint32_t)s->key[i];
   return n;
 }
 
-/* Cuts the candidates by top-k and top-p; returns how many are left in s->index, in order of index. */
-static int cut(const SamplerSettings *set, const int32_t *z, int vocab, int32_t top, const uint64_t mass[32],
-               const int count[32], SamplerScratch *s) {
-  bool by_k = set->top_k > 0 && set->top_k < vocab;
+/* Weights of all tokens into s->p; enough candidates for top-p, in order, into s->index; returns how many. */
+static int likely_candidates(const SamplerSettings *set, const int32_t *z, int vocab, int32_t top, SamplerScratch *s, uint64_t *total) {
+  uint64_t mass[32] = {0}, sum = 0;
+  int octave, last = 0;
+  for (int i = 0; i < vocab; i++) {
+    s->p[i] = weight_of((uint32_t)((int64_t)top - z[i]), set->inv_temperature, &octave);
+    mass[octave] += s->p[i];
+    *total += s->p[i];
+  }
+  for (; last < 31; last++) /* the first octave at which enough is seen */
+    if ((sum += mass[last]) << 16 >= *total * set->top_p) break;
+  return sorted_candidates(z, vocab, top, last, set->inv_temperature, s);
+}
+
+/* The candidates that top-k and top-p leave, in order of index. */
+static int cut(const SamplerSettings *set, const int32_t *z, int vocab, int32_t top, SamplerScratch *s) {
   uint64_t total = 0, sum = 0;
-  int last = 31, seen = 0;
-  for (int o = 0; o < 32; o++) total += mass[o];
-  for (int o = 31; o >= 0; o--) { /* the first octave at which enough is seen */
-    seen = 0, sum = 0;
-    for (int i = 0; i <= o; i++) seen += count[i], sum += mass[i];
-    if (by_k ? seen >= set->top_k : sum << 16 >= total * set->top_p) last = o;
-    else break;
-  }
-  int n = sorted_candidates(z, vocab, top, last, set->inv_temperature, s);
-  if (by_k) {
-    if (n > set->top_k) n = set->top_k;
-    total = 0;
+  int n, keep = 0;
+  if (set->top_k > 0 && set->top_k < vocab) {
+    n = first_candidates(set, z, vocab, top, s);
     for (int i = 0; i < n; i++) total += s->p[s->index[i]];
+  } else {
+    n = likely_candidates(set, z, vocab, top, s, &total);
   }
-  int keep = 0;
-  for (sum = 0; keep < n && (keep == 0 || sum << 16 < total * set->top_p); keep++) sum += s->p[s->index[keep]];
+  for (; keep < n && (keep == 0 || sum << 16 < total * set->top_p); keep++) sum += s->p[s->index[keep]];
   qsort(s->index, (size_t)keep, sizeof *s->index, by_index);
   return keep;
 }
 
 int sampler_draw(const SamplerSettings *set, const int32_t *z, int vocab, Pcg *random, SamplerScratch *s) {
-  int best = argmax(z, vocab);
+  int best = argmax(z, vocab), octave;
   if (!set->inv_temperature) return best;
-  uint64_t mass[32] = {0}, total = 0;
-  int count[32] = {0};
-  uint64_t floor_p = (uint64_t)((1u << 30) - 1) * set->min_p;
-  for (int i = 0; i < vocab; i++) {
-    int octave;
-    s->p[i] = weight_of((uint32_t)((int64_t)z[best] - z[i]), set->inv_temperature, &octave);
-    mass[octave] += s->p[i];
-    count[octave] += s->p[i] != 0;
-  }
+  uint64_t total = 0, floor_p = (uint64_t)((1u << 30) - 1) * set->min_p;
   bool all = (set->top_k == 0 || set->top_k >= vocab) && set->top_p >= 65536;
-  int n = all ? vocab : cut(set, z, vocab, z[best], mass, count, s);
+  int n = all ? vocab : cut(set, z, vocab, z[best], s);
   for (int k = 0; k < n; k++) {
     int i = all ? k : s->index[k];
+    if (all) s->p[i] = weight_of((uint32_t)((int64_t)z[best] - z[i]), set->inv_temperature, &octave);
     if ((uint64_t)s->p[i] << 16 < floor_p) s->p[i] = 0;
     total += s->p[i];
   }

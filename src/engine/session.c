@@ -206,6 +206,8 @@ bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed,
 int session_sample(Session *s, const SampleEdit *edit) {
   int vocab = s->engine->chip->shape.vocab, from = s->position > PENALTY_WINDOW ? s->position - PENALTY_WINDOW : 0;
   assert(s->adjusted); /* session_sampler came first */
+  if (!sampler_penalises(&s->settings) && (!edit || (!edit->biases && !edit->banned)))
+    return sampler_draw(&s->settings, s->logits, vocab, &s->random, &s->scratch);
   memcpy(s->adjusted, s->logits, (size_t)vocab * 4);
   for (int i = from; i < s->position; i++) s->count[s->token[i]]++;
   sampler_penalties(&s->settings, s->adjusted, s->count, vocab);
