@@ -231,6 +231,48 @@ def serve_constrains_output():
     return len(lines) + 37
 
 
+GRAMMARS = [('root ::= "a"{5}', "a{5}"), ("root ::= (word | number) [.!]\nword ::= [A-Z] [a-z]{2,6} # a name\nnumber ::= [0-9]{3} ( \",\" [0-9]{3} )*\n", r"([A-Z][a-z]{2,6}|\d{3}(,\d{3})*)[.!]")]
+
+
+@test
+def serve_speaks_as_llama_server_does():
+    """Its /completion, grammars in its notation, /apply-template, prompts of tokens and texts mixed, biases of texts."""
+    with Server(tiny()) as s:
+        ask = {"prompt": "Once upon a time", "n_predict": 12, "seed": 7}
+        whole, openai = s.post("/completion", dict(ask, return_tokens=True, n_probs=3)), s.post("/v1/completions", {"prompt": ask["prompt"], "max_tokens": 12, "seed": 7})
+        assert whole["content"] == openai["choices"][0]["text"] and whole["stop"] and whole["stop_type"] == "limit" and whole["prompt"] == ask["prompt"]
+        assert whole["tokens_predicted"] == 12 == len(whole["tokens"]) and whole["tokens_evaluated"] == openai["usage"]["prompt_tokens"]
+        assert s.post("/detokenize", {"tokens": whole["tokens"]})["content"].strip() == whole["content"].strip()
+        probs = whole["completion_probabilities"]
+        assert [p["id"] for p in probs] == whole["tokens"] and all(len(p["top_logprobs"]) == 3 and bytes(p["bytes"]).decode() == p["token"] for p in probs)
+        assert whole["generation_settings"]["n_predict"] == 12 and whole["generation_settings"]["seed"] == 7 and whole["timings"]["predicted_n"] == 12
+        code, data, r = s.ask("POST", "/completion", dict(ask, stream=True))
+        assert code == 200 and r.getheader("Content-Type") == "text/event-stream"
+        pieces = [json.loads(e[6:]) for e in data.decode().split("\n\n") if e]
+        assert "".join(p["content"] for p in pieces) == whole["content"] and [t for p in pieces for t in p["tokens"]] == whole["tokens"]
+        assert [p["stop"] for p in pieces] == [False] * (len(pieces) - 1) + [True] and pieces[-1]["generation_settings"]["n_predict"] == 12
+        word = s.post("/completion", dict(ask, n_predict=-1, stop=["zzz", "."]))
+        assert word["stop_type"] == "word" and word["stopping_word"] == "." and "." not in word["content"] and word["tokens"] == []
+        ids = s.post("/tokenize", {"content": ask["prompt"], "add_special": True})["tokens"]
+        several = s.post("/completion", dict(ask, prompt=[ask["prompt"], ids, {"prompt_string": ask["prompt"]}]))
+        assert [x["content"] for x in several] == [whole["content"]] * 3 and [x["index"] for x in several] == [0, 1, 2]
+        assert s.post("/completion", dict(ask, prompt=[*ids[:2], "a dog", *ids[2:]]))["tokens_evaluated"] > len(ids)
+        first = s.post("/v1/embeddings", {"input": [ids, ask["prompt"]]})["data"]
+        assert first[0]["embedding"] == first[1]["embedding"] and s.post("/v1/embeddings", {"input": ids})["data"][0]["embedding"] == first[0]["embedding"]
+        never = s.post("/completion", dict(ask, n_predict=60, temperature=0, logit_bias=[[" the", False], [" was", -100]]))["content"]
+        assert " the " not in never and " was " not in never
+        assert s.post("/apply-template", {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}) == {"prompt": "a\nb"}
+        for grammar, pattern in GRAMMARS:
+            for seed in range(8):
+                a = s.post("/completion", {"prompt": "Once", "seed": seed, "temperature": 1.5, "n_predict": 100, "grammar": grammar})
+                b = s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Once"}], "seed": seed, "max_tokens": 100, "grammar": grammar})
+                assert re.fullmatch(pattern, a["content"]) and re.fullmatch(pattern, b["choices"][0]["message"]["content"]), (a, b)
+        for body, param in ((dict(ask, grammar="root ::= ("), "grammar"), (dict(ask, grammar="root ::= root"), "grammar"), (dict(ask, n_probs=99), "n_probs"),
+                            (dict(ask, post_sampling_probs=True), "post_sampling_probs"), (dict(ask, grammar="root ::= [a]", guided_regex="a"), "grammar"), ({}, "prompt")):
+            assert s.post("/completion", body, 400)["error"]["param"] == param, body
+    return 60
+
+
 # ---- errors and limits -------------------------------------------------------------------------------------------------------
 
 @test

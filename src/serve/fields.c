@@ -94,6 +94,16 @@ static bool put_bias(Call *c, Wishes *w, json_int_t token, const json_t *value) 
   return true;
 }
 
+/* As llama-server reads it: every token of a text. */
+static bool put_text_bias(Call *c, Wishes *w, Str text, const json_t *value) {
+  Tokens t = {0};
+  Err err = {0};
+  bool ok = tokenizer_encode(call_chip(c)->tokenizer, text, true, false, &t, &err) || call_err(c, "logit_bias", &err);
+  for (size_t i = 0; ok && i < t.n; i++) ok = put_bias(c, w, t.id[i], value);
+  tokens_free(&t);
+  return ok;
+}
+
 static bool read_bias(Call *c, Wishes *w) {
   json_t *v = json_object_get(c->body, "logit_bias"), *x;
   const char *key;
@@ -103,13 +113,14 @@ static bool read_bias(Call *c, Wishes *w) {
   json_object_foreach(v, key, x) {
     char *end;
     long long token = strtoll(key, &end, 10);
-    if (end == key || *end) return call_bad(c, "logit_bias", "logit_bias: expected token ids, found '%.40s'", key);
-    if (!put_bias(c, w, token, x)) return false;
+    if (*end || end == key ? !put_text_bias(c, w, str_from(key), x) : !put_bias(c, w, token, x)) return false;
   }
   json_array_foreach(v, i, x) {
-    const json_t *id = json_array_get(x, 0);
-    if (!json_is_array(x) || json_array_size(x) != 2 || !json_is_integer(id)) return call_bad(c, "logit_bias", "logit_bias: expected pairs of token and number");
-    if (!put_bias(c, w, json_integer_value(id), json_array_get(x, 1))) return false;
+    const json_t *id = json_array_get(x, 0), *value = json_array_get(x, 1);
+    if (!json_is_array(x) || json_array_size(x) != 2 || !(json_is_integer(id) || json_is_string(id)))
+      return call_bad(c, "logit_bias", "logit_bias: expected pairs of token and number");
+    if (json_is_string(id) ? !put_text_bias(c, w, (Str){json_string_value(id), json_string_length(id)}, value) : !put_bias(c, w, json_integer_value(id), value))
+      return false;
   }
   return true;
 }

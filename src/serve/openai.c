@@ -267,19 +267,26 @@ bool read_stream(Call *c) {
   return field_bool(c, "stream", &c->stream) && field_bool(c, "timings_per_token", &c->timings);
 }
 
+static bool absent(const json_t *v) { return !v || json_is_null(v); }
+
+static bool check_function(Call *c, const json_t *tool) {
+  const json_t *type = json_object_get(tool, "type"), *f = json_object_get(tool, "function"), *name = json_object_get(f, "name"),
+               *about = json_object_get(f, "description"), *parameters = json_object_get(f, "parameters"), *strict = json_object_get(f, "strict");
+  const char *s = json_is_string(name) ? json_string_value(name) : "";
+  size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+  if (type && (!json_is_string(type) || strcmp(json_string_value(type), "function") != 0)) return call_bad(c, "tools", "tools: expected type function");
+  if (n == 0 || s[n] || n > 128) return call_bad(c, "tools", "tools: expected function.name of letters, digits, _ and -");
+  if (!absent(about) && !json_is_string(about)) return call_bad(c, "tools", "tools: %s: description: expected a string", s);
+  if (!absent(parameters) && !json_is_object(parameters)) return call_bad(c, "tools", "tools: %s: parameters: expected a JSON schema", s);
+  return absent(strict) || json_is_boolean(strict) || call_bad(c, "tools", "tools: %s: strict: expected true or false", s);
+}
+
 /* The functions of "tools", checked, as {"name", "description", "parameters"}. */
 static json_t *functions_of(Call *c, const json_t *tools) {
   json_t *list = json_array();
   size_t i;
   const json_t *t;
-  json_array_foreach(tools, i, t) {
-    const json_t *f = json_object_get(t, "function"), *name = json_object_get(f, "name"), *parameters = json_object_get(f, "parameters");
-    const char *s = json_is_string(name) ? json_string_value(name) : "";
-    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
-    if (n == 0 || s[n] || n > 128) call_bad(c, "tools", "tools: expected function.name of letters, digits, _ and -");
-    else if (parameters && !json_is_object(parameters) && !json_is_null(parameters)) call_bad(c, "tools", "tools: %s: parameters: expected a JSON schema", s);
-    else json_array_append(list, (json_t *)(uintptr_t)f);
-  }
+  json_array_foreach(tools, i, t) if (check_function(c, t)) json_array_append(list, json_object_get(t, "function"));
   if (!c->problem.status && json_array_size(list)) return list;
   call_bad(c, "tools", "tools: expected a list of functions");
   json_decref(list);
@@ -368,6 +375,7 @@ static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   size_t i;
   const json_t *id;
   int vocab = call_chip(c)->chip->shape.vocab;
+  if (json_is_string(json_object_get(v, "prompt_string")) && json_object_size(v) == 1) v = json_object_get(v, "prompt_string"); /* llama-server's */
   if (json_is_string(v)) return prompt_of_text(c, (Str){json_string_value(v), json_string_length(v)}, out);
   if (!json_is_array(v)) return call_bad(c, key, "%s: expected a string, a list of tokens, or a list of these", key);
   json_array_foreach(v, i, id) {

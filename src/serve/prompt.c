@@ -26,6 +26,12 @@ static bool content_text(Call *c, const json_t *content, Buf *out) {
   return true;
 }
 
+/* Whether a member is a string, null or absent. */
+static bool text_or_none(Call *c, const json_t *o, const char *key) {
+  const json_t *v = json_object_get(o, key);
+  return !v || json_is_null(v) || json_is_string(v) || call_bad(c, "messages", "messages: %s: expected a string", key);
+}
+
 /* A call of the assistant with its arguments as an object, as templates want it. */
 static json_t *call_of(Call *c, const json_t *call) {
   const json_t *function = json_object_get(call, "function"), *name = json_object_get(function, "name"),
@@ -34,6 +40,11 @@ static json_t *call_of(Call *c, const json_t *call) {
     call_bad(c, "messages", "messages: tool_calls: expected function.name");
     return NULL;
   }
+  if (arguments && !json_is_string(arguments) && !json_is_object(arguments))
+    call_bad(c, "messages", "messages: tool_calls: arguments: expected an object, or one as text");
+  const json_t *type = json_object_get(call, "type");
+  if (type && (!json_is_string(type) || strcmp(json_string_value(type), "function") != 0)) call_bad(c, "messages", "messages: tool_calls: expected type function");
+  if (c->problem.status || !text_or_none(c, call, "id")) return NULL;
   json_t *parsed = json_is_string(arguments) ? json_loads(json_string_value(arguments), 0, NULL) : NULL, *o = json_object(), *f = json_object();
   json_object_set(f, "name", (json_t *)(uintptr_t)name);
   if (parsed) json_object_set_new(f, "arguments", parsed);
@@ -92,6 +103,7 @@ static json_t *message_of(Call *c, const json_t *m, bool native) {
     call_bad(c, "messages", "messages: role: expected system, user, assistant or tool, found '%.40s'", role);
     return NULL;
   }
+  if (!text_or_none(c, m, "name") || !text_or_none(c, m, "tool_call_id")) return NULL;
   if (list && !json_is_null(list) && !json_is_array(list)) {
     call_bad(c, "messages", "messages: tool_calls: expected a list");
     return NULL;
