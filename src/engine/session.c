@@ -217,7 +217,6 @@ int session_sample(Session *s, const SampleEdit *edit) {
     *z = sat32((int64_t)*z + edit->bias[i].bias);
   }
   if (edit && edit->banned)
-    for (int i = 0; i < vocab; i++)
-      if (edit->banned[i]) s->adjusted[i] = -INT32_MAX;
+    for (int i = 0; i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
 }
