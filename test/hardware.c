@@ -251,7 +251,178 @@ static void vec_heads(Bits *in, Bits *out) {
   }
 }
 
+/* ---- memories and marks: what they hold and in which order it goes ---- */
+
+static void vec_residual(Bits *in, Bits *out) {
+  int32_t h[12];
+  for (int i = 0; i < 12; i++) put(in, h[i] = any(32), 32);
+  for (int i = 0; i < 12; i++) {
+    int32_t y = any(32);
+    put(in, y, 32);
+    put(out, h[i] = sat32((int64_t)h[i] + y), 32);
+  }
+  put(out, magnitude_of(h, 12), 32);
+}
+
+static void vec_activations(Bits *in, Bits *out) {
+  int a[64], wide = (int)(pcg_next(&rng) % 4), narrow = (int)(pcg_next(&rng) % 16);
+  for (int i = 0; i < 64; i++) put(in, a[i] = any(8), 8);
+  put(in, wide, 2), put(in, narrow, 4);
+  for (int i = 0; i < 16; i++) put(out, a[16 * wide + i], 8);
+  for (int i = 0; i < 4; i++) put(out, a[4 * narrow + i], 8);
+}
+
+static void vec_kv(Bits *in, Bits *out) {
+  static struct {
+    uint32_t k[2], v[2], k_step, v_step;
+  } row[4];
+  static int written;
+  int at = written < 4 ? written : (int)(pcg_next(&rng) % 4), rows = ++written < 4 ? written : 4;
+  for (int i = 0; i < 2; i++) put(in, row[at].k[i] = pcg_next(&rng), 32);
+  for (int i = 0; i < 2; i++) put(in, row[at].v[i] = pcg_next(&rng), 32);
+  put(in, row[at].k_step = pcg_next(&rng) & 65535, 16), put(in, row[at].v_step = pcg_next(&rng) & 65535, 16);
+  int k = (int)(pcg_next(&rng) % (uint32_t)rows), v = (int)(pcg_next(&rng) % (uint32_t)rows), s = (int)(pcg_next(&rng) % (uint32_t)rows);
+  put(in, at, 2), put(in, k, 2), put(in, v, 2), put(in, s, 2);
+  for (int i = 0; i < 2; i++) put(out, row[k].k[i], 32);
+  for (int i = 0; i < 2; i++) put(out, row[v].v[i], 32);
+  put(out, row[s].k_step, 16), put(out, row[s].v_step, 16);
+}
+
+static void vec_port(Bits *in, Bits *out) {
+  static uint32_t reg[7];
+  static const uint32_t hash[4] = {0x76543210, 0xfedcba98, 0x89abcdef, 0x01234567};
+  uint32_t write = pcg_next(&rng) % 4 != 0, addr = pcg_next(&rng) % 16, data = pcg_next(&rng), position = pcg_next(&rng), cycles = pcg_next(&rng);
+  put(in, write, 1), put(in, addr, 4), put(in, data, 32), put(in, position, 32), put(in, cycles, 32);
+  if (write && addr < 7) reg[addr] = addr == 3 ? data & ((1 << 23) - 1) : addr == 4 ? data & ((1 << 17) - 1) : data;
+  uint32_t read = addr == 0 || addr == 7 ? 0 : addr < 7 ? reg[addr] : addr == 8 ? position : addr == 9 ? cycles : addr == 10 ? 512 : addr == 11 ? 300 : hash[addr - 12];
+  put(out, write && addr == 0 && data % 2, 1), put(out, reg[1], 32), put(out, reg[2] >> 31, 1), put(out, reg[2], 31), put(out, reg[3], 23), put(out, reg[4], 17);
+  put(out, write && addr == 6, 1), put(out, reg[5], 32), put(out, reg[6], 32), put(out, read, 32);
+}
+
+/* The order in which a stage's words go: matrix by matrix, block of rows by block, column by column. */
+static void vec_sweep(Bits *in, Bits *out) {
+  static const int words[] = {6, 4, 4, 2, 4, 4, 8, 2}, rows[] = {3, 2, 2, 1, 4, 4, 3, 7}, first[] = {0, 3, 4, 6, 7, 8};
+  int stage = (int)(pcg_next(&rng) % 5);
+  Bits drains = {.n = 0};
+  put(in, stage, 3), put(in, pcg_next(&rng) % 64, 6);
+  for (int m = first[stage]; m < first[stage + 1]; m++)
+    for (int row = 0; row < rows[m]; row += 2) {
+      int block = rows[m] - row < 2 ? rows[m] - row : 2;
+      bool block_last = row + block == rows[m];
+      for (int w = 0; w < words[m]; w++) {
+        put(out, w == words[m] - 1 && block_last, 1), put(out, w % 2 == 1, 1), put(out, w % 2 == 0, 1), put(out, w < 2, 1), put(out, w, 4);
+      }
+      for (int i = 0; i < block; i++) {
+        bool last = i == block - 1 && block_last;
+        put(&drains, last && m == first[stage + 1] - 1, 1), put(&drains, last, 1), put(&drains, m, 3), put(&drains, row + i, 4), put(&drains, i, 1);
+      }
+    }
+  while (out->n < 24 * 8) put(out, 0, 1);
+  for (int i = 0; i < 8 * 10; i++) put(out, i < drains.n ? drains.bit[i] : 0, 1);
+}
+
+/* ---- weights ---- */
+
+enum { EMBED_ROWS = 64, EMBED_COLS = 8, BANK_ROWS = 8, BANK_COLS = 128 };
+
+/* Matrices that stand in ROMs: 0 and 1 of the bank, 2 the embedding. */
+static const Matrix *rom_matrix(int which) {
+  static uint8_t codes[3][EMBED_ROWS * 2 * 64], scales[3][BANK_ROWS * 2];
+  static uint16_t rows[EMBED_ROWS];
+  static Matrix all[3];
+  static const int8_t level[8] = {-31, -17, -9, -2, 3, 8, 19, 31};
+  Matrix *m = &all[which];
+  if (m->rows) return m;
+  Pcg own = pcg_seed(77, (uint64_t)which);
+  bool embed = which == 2;
+  *m = (Matrix){.rows = embed ? EMBED_ROWS : BANK_ROWS, .cols = embed ? EMBED_COLS : BANK_COLS, .groups = embed ? 1 : 2, .bits = which == 1 ? 4 : 3, .exponent = -13,
+                .levels = which == 1 ? 16 : 8, .row_scale = rows, .group_scale = embed ? NULL : scales[which], .codes = codes[which]};
+  for (int i = 0; i < m->levels; i++) m->level[i] = embed ? level[i] : (int8_t)(i * 15 - (which == 1 ? 127 : 50));
+  for (size_t i = 0; i < sizeof codes[which]; i++) codes[which][i] = (uint8_t)pcg_next(&own);
+  for (int r = 0; embed && r < EMBED_ROWS; r++) rows[r] = (uint16_t)pcg_next(&own);
+  for (int r = 0; !embed && r < BANK_ROWS; r++)
+    for (int g = 0; g < 2; g++) put_group_scale(scales[which], 2, r, g, 1 + (int)(pcg_next(&own) % MAX_GROUP_SCALE));
+  return m;
+}
+
+static void vec_embed(Bits *in, Bits *out) {
+  int token = (int)(pcg_next(&rng) % EMBED_ROWS);
+  put(in, token, 6);
+  for (int c = 0; c < EMBED_COLS; c++) put(out, embed_one(rom_matrix(2), token, c), 32);
+}
+
+static int group_scale_of(const Matrix *m, int row, int group) { return (m->group_scale[row * 2 + group * 6 / 8] | (group ? m->group_scale[row * 2 + 1] << 8 : 0)) >> group * 6 % 8 & 63; }
+
+static void vec_bank(Bits *in, Bits *out) {
+  int8_t a[BANK_COLS];
+  for (int c = 0; c < BANK_COLS; c++) put(in, a[c] = (int8_t)any(8), 8);
+  for (int k = 0; k < 2; k++)
+    for (int r = 0; r < BANK_ROWS; r++) {
+      const Matrix *m = rom_matrix(k);
+      int32_t acc = 0;
+      for (int g = 0; g < 2; g++) {
+        int32_t sum = 0;
+        for (int c = 64 * g; c < 64 * g + 64; c++) sum += m->level[matrix_code(m, r, c)] * a[c];
+        acc += group_scale_of(m, r, g) * sum;
+      }
+      put(out, acc, 32);
+    }
+}
+
+static void vec_attention(Bits *in, Bits *out) {
+  static int8_t k[8][16], v[8][16];
+  static uint16_t k_step[8], v_step[8];
+  static int count;
+  int position = count++ % 8;
+  int8_t q[2][16];
+  Step step[4];
+  for (int w = 0; w < 4; w++) {
+    int8_t *x = w < 2 ? q[w] : w == 2 ? k[position] : v[position];
+    for (int i = 0; i < 16; i++) put(in, x[i] = (int8_t)any(8), 8);
+    step[w] = any_step();
+    put(in, step[w].u, 9), put(in, step[w].e, 7);
+  }
+  put(in, position, 3);
+  k_step[position] = step_pack(step[2]), v_step[position] = step_pack(step[3]);
+  int32_t o[32];
+  for (int h = 0; h < 2; h++) attention_head(q[h], step[h], (KvView){k[0], v[0], k_step, v_step, 16}, position + 1, 16, o + 16 * h);
+  for (int i = 0; i < 32; i++) put(out, o[i], 32);
+  put(out, magnitude_of(o, 32), 32);
+}
+
 /* ---- ROMs ---- */
+
+static void rom_word(Bits *b) {
+  print(b);
+  putchar('\n');
+  b->n = 0;
+}
+
+/* Codes, levels and scales as the bank and the embedding read them. */
+static void weight_rom(const char *name) {
+  Bits b = {.n = 0};
+  const Matrix *m = rom_matrix(strcmp(name, "bank_codes4.hex") == 0 ? 1 : 0), *e = rom_matrix(2);
+  if (strncmp(name, "bank_codes", 10) == 0)
+    for (int w = 0; w < BANK_COLS / 8; w++, rom_word(&b))
+      for (int r = 0; r < BANK_ROWS; r++)
+        for (int t = 0; t < 8; t++) put(&b, matrix_code(m, r, w * 8 + t), m->bits);
+  for (int k = 0; k < 2; k++) {
+    m = rom_matrix(k);
+    if (strcmp(name, "bank_levels.hex") == 0) {
+      for (int i = 0; i < 16; i++) put(&b, m->level[i], 8);
+      rom_word(&b);
+    }
+    for (int g = 0; strcmp(name, "bank_scales.hex") == 0 && g < 2; g++, rom_word(&b))
+      for (int r = 0; r < BANK_ROWS; r++) put(&b, group_scale_of(m, r, g), 6);
+  }
+  for (int r = 0; r < EMBED_ROWS; r++) {
+    for (int c = 0; strcmp(name, "embed_codes.hex") == 0 && c < EMBED_COLS; c++) {
+      put(&b, matrix_code(e, r, c), 3);
+      if (c % 4 == 3) rom_word(&b);
+    }
+    if (strcmp(name, "embed_rows.hex") == 0) put(&b, e->row_scale[r], 16), rom_word(&b);
+  }
+}
 
 static void rom(const char *name) {
   if (strcmp(name, "rows.hex") == 0)
@@ -280,10 +451,13 @@ int main(int argc, char **argv) {
   } bench[] = {{"step", vec_step, 3000},       {"max", vec_max, 1000},         {"divide", vec_divide, 1000},       {"root", vec_root, 2000},
                {"quantise", vec_quantise, 1000}, {"lane", vec_lane, 1000},       {"lane_structural", vec_lane, 1000}, {"score", vec_score, 2000},         {"softmax", vec_softmax, 4000},
                {"butterfly", vec_butterfly, 300}, {"gate", vec_gate, 300},        {"rotary", vec_rotary, 1000},       {"finish", vec_finish, ROWS},
-               {"sampler", vec_sampler, 500},    {"heads", vec_heads, 1000}};
+               {"sampler", vec_sampler, 500},    {"heads", vec_heads, 1000},
+               {"residual", vec_residual, 1000}, {"activations", vec_activations, 500}, {"kv", vec_kv, 1000}, {"port", vec_port, 3000}, {"sweep", vec_sweep, 500},
+               {"embed", vec_embed, 300},       {"bank", vec_bank, 300},         {"attention", vec_attention, 2000}};
   rng = pcg_seed(20, 26);
   if (argc == 3 && strcmp(argv[1], "rom") == 0) {
     rom(argv[2]);
+    weight_rom(argv[2]);
     return 0;
   }
   for (size_t i = 0; argc == 2 && i < sizeof bench / sizeof *bench; i++) {

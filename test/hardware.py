@@ -35,7 +35,8 @@ def hardware_modules_equal_the_arithmetic():
     folder = path("unit")
     os.makedirs(folder, exist_ok=True)
     names = done("build/test/hardware", "list").split()
-    for f in ("rows.hex", "high.hex", "low.hex"):
+    for f in ("rows", "high", "low", "embed_codes", "embed_rows", "bank_codes3", "bank_codes4", "bank_levels", "bank_scales"):
+        f += ".hex"
         open(f"{folder}/{f}", "w").write(done("build/test/hardware", "rom", f))
     for n in names:
         open(f"{folder}/{n}.vec", "w").write(done("build/test/hardware", n))
