@@ -1,6 +1,6 @@
 """The HTTP server: equal to `burin run`, alone and in crowds; errors, limits, hostile bytes; clients and a browser that others wrote."""
 import base64, concurrent.futures, http.client, json, os, random, re, shutil, signal, socket, struct, subprocess, sys, time
-from harness import BURIN, ROOT, TINY, Skip, chip, done, path, run, test, wait_for
+from harness import ASAN, BURIN, ROOT, TINY, Skip, chip, done, path, run, test, wait_for
 
 CLIENTS = os.path.abspath("build/clients")
 
@@ -383,8 +383,8 @@ def serve_turns_away_what_does_not_fit_the_queue():
 
 @test
 def serve_notices_clients_that_leave():
-    """In the queue, in prefill, in decode; whether or not the reply is streamed."""
-    with Server(tiny(), "--slots", "2") as s:
+    """In the queue, in prefill, in decode; whether or not the reply is streamed; nothing of them is left at the end (LeakSanitizer)."""
+    with Server(tiny(), "--slots", "2", binary=ASAN) as s:
         for k in range(30):
             body = json.dumps({"prompt": "Once upon a time", "ignore_eos": True, "stream": k % 2 == 0, "n": 4}).encode()
             c = socket.create_connection((s.host, s.port))

@@ -20,7 +20,12 @@ MODULES = [
     ("burin_products", {"Taps": 8, "Codes": 8}), ("burin_lane", {"Taps": 8, "CodeBits": 3}), ("burin_lane_structural", {"Taps": 8, "CodeBits": 3}),
     ("burin_lane_structural", {"Taps": 64, "CodeBits": 3}), ("burin_sweep", {"IndexWidth": 8, "Taps": 8, "BlockWords": 2}),
     ("burin_heads", {"Vec": 8, "HeadDim": 16}), ("burin_score", {"HeadDim": 16}), ("burin_softmax", {}),
-    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_sequencer", {}), ("burin_port", {})]
+    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_sequencer", {}), ("burin_port", {}),
+    ("burin_rotary", {"Vec": 8, "IndexWidth": 8}), ("burin_finish", {"Vec": 8, "IndexWidth": 8}), ("burin_sampler", {"Vec": 8, "IndexWidth": 8}),
+    ("burin_gate", {"Vec": 8, "IndexWidth": 8}), ("burin_residual", {"Vec": 8, "IndexWidth": 8, "DimWords": 8}),
+    ("burin_activations", {"Size": 192, "Vec": 8, "Taps": 8, "IndexWidth": 8}), ("burin_embed", {"Vec": 8, "IndexWidth": 8, "DimWords": 8}),
+    ("burin_attention", {"Vec": 8, "Units": 1, "Rounds": 4, "RoundWidth": 2, "Scan": 2, "Radix": 1, "IndexWidth": 8}),
+    ("burin_bank", {"Vec": 8, "CodeBits": 3, "Depth": "160'h1_00000000_00000000"})]
 MEMORIES = ["burin_rom", "burin_kv"]
 CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
 
@@ -126,15 +131,19 @@ def main():
     areas, rows = lef_areas(), []
     wanted = a.only.split(",") if a.only else None
     with tempfile.TemporaryDirectory() as folder:
-        for name, parameters in MODULES:
-            if wanted and name not in wanted:
-                continue
-            cells = {c: n for c, n in synthesise(name, parameters, folder).items() if not any(m in c for m in MEMORIES)}
+        def one(item):
+            name, parameters = item
+            own = tempfile.mkdtemp(dir=folder)
+            return name, parameters, synthesise(name, parameters, own), timing(name, own)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(one, [m for m in MODULES if not wanted or m[0] in wanted]))
+        for name, parameters, found, path in done:
+            cells = {c: n for c, n in found.items() if not any(m in c for m in MEMORIES)}
             unknown = [c for c in cells if c not in areas]
             if unknown:
                 sys.exit(f"{name}: not mapped to the library: {unknown}")
             rows.append({"module": name, "parameters": parameters, "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
-                         "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(timing(name, folder), 2)})
+                         "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(path, 2)})
             r = rows[-1]
             print(f"{name:24} {r['cells']:6} cells {r['area_um2']:8} um2 {r['path_ns']:6.2f} ns  {parameters}", flush=True)
     if a.write:

@@ -128,6 +128,7 @@ static void log_call(const Call *c) {
 static void on_close(struct evhttp_connection *connection, void *arg) {
   Call *c = arg;
   (void)connection;
+  if (!evhttp_request_get_connection(c->http)) evhttp_request_free(c->http); /* evhttp has let go of a request that was being answered */
   c->http = NULL;
   if (c->hangup) event_free(c->hangup); /* before the descriptor goes */
   c->hangup = NULL;
