@@ -351,8 +351,6 @@ static void vec_embed(Bits *in, Bits *out) {
   for (int c = 0; c < EMBED_COLS; c++) put(out, embed_one(rom_matrix(2), token, c), 32);
 }
 
-static int group_scale_of(const Matrix *m, int row, int group) { return (m->group_scale[row * 2 + group * 6 / 8] | (group ? m->group_scale[row * 2 + 1] << 8 : 0)) >> group * 6 % 8 & 63; }
-
 static void vec_bank(Bits *in, Bits *out) {
   int8_t a[BANK_COLS];
   for (int c = 0; c < BANK_COLS; c++) put(in, a[c] = (int8_t)any(8), 8);
@@ -363,7 +361,7 @@ static void vec_bank(Bits *in, Bits *out) {
       for (int g = 0; g < 2; g++) {
         int32_t sum = 0;
         for (int c = 64 * g; c < 64 * g + 64; c++) sum += m->level[matrix_code(m, r, c)] * a[c];
-        acc += group_scale_of(m, r, g) * sum;
+        acc += matrix_group_scale(m, r, g) * sum;
       }
       put(out, acc, 32);
     }
@@ -413,7 +411,7 @@ static void weight_rom(const char *name) {
       rom_word(&b);
     }
     for (int g = 0; strcmp(name, "bank_scales.hex") == 0 && g < 2; g++, rom_word(&b))
-      for (int r = 0; r < BANK_ROWS; r++) put(&b, group_scale_of(m, r, g), 6);
+      for (int r = 0; r < BANK_ROWS; r++) put(&b, matrix_group_scale(m, r, g), 6);
   }
   for (int r = 0; r < EMBED_ROWS; r++) {
     for (int c = 0; strcmp(name, "embed_codes.hex") == 0 && c < EMBED_COLS; c++) {

@@ -29,7 +29,7 @@ static void put_tokens(const Call *c, json_t *o, const TokenProb *p, size_t n) {
   json_t *list = json_array();
   for (size_t i = 0; c->ids && i < n; i++) json_array_append_new(list, json_integer(p[i].token));
   json_object_set_new(o, "tokens", list);
-  if (json_integer_value(field(c, "n_probs")) > 0 && n) json_object_set_new(o, "completion_probabilities", probs_json(c, p, n));
+  if (c->logprobs > 0 && n) json_object_set_new(o, "completion_probabilities", probs_json(c, p, n));
 }
 
 /* What both a piece and the end of a reply say. */
@@ -55,18 +55,9 @@ static void llama_piece(Call *c, Choice *x, const Made *m) {
   if (m->text.n && memchr(m->text.s, '\n', m->text.n)) x->new_line = true;
   if (!c->stream) {
     if (m->text.n && !buf_put(&x->text, m->text.s, m->text.n, &err)) call_err(c, NULL, &err);
-    json_t *o = json_object(), *list;
-    const char *key;
+    json_t *o = json_object();
     put_tokens(c, o, m->prob, m->probs);
-    if (!x->probs) {
-      x->probs = o;
-      return;
-    }
-    json_object_foreach(o, key, list) {
-      if (json_object_get(x->probs, key)) json_array_extend(json_object_get(x->probs, key), list);
-      else json_object_set(x->probs, key, list);
-    }
-    json_decref(o);
+    choice_put_lists(x, o);
     return;
   }
   if (!c->streaming) call_stream_begin(c, "text/event-stream");

@@ -93,6 +93,20 @@ static json_t *completion_probs(const Call *c, Choice *x, const TokenProb *p, si
   return json_pack("{s:o,s:o,s:o,s:o}", "tokens", tokens, "token_logprobs", probs, "top_logprobs", tops, "text_offset", offsets);
 }
 
+void choice_put_lists(Choice *x, json_t *lists) {
+  json_t *list;
+  const char *key;
+  if (!x->probs) {
+    x->probs = lists;
+    return;
+  }
+  json_object_foreach(lists, key, list) {
+    if (json_object_get(x->probs, key)) json_array_extend(json_object_get(x->probs, key), list);
+    else json_object_set(x->probs, key, list);
+  }
+  json_decref(lists);
+}
+
 static json_t *head_of(const Call *c, const char *object) {
   char id[64];
   snprintf(id, sizeof id, "%s-%s", c->chat ? "chatcmpl" : "cmpl", c->id);
@@ -175,15 +189,7 @@ static void completion_piece(Call *c, Choice *x, const Made *m) {
   if (failed(m)) return;
   if (!c->stream) {
     if (m->text.n && !buf_put(&x->text, m->text.s, m->text.n, &err)) call_err(c, NULL, &err);
-    if (!m->probs) return;
-    json_t *probs = completion_probs(c, x, m->prob, m->probs), *list;
-    const char *key;
-    if (!x->probs) {
-      x->probs = probs;
-      return;
-    }
-    json_object_foreach(probs, key, list) json_array_extend(json_object_get(x->probs, key), list);
-    json_decref(probs);
+    if (m->probs) choice_put_lists(x, completion_probs(c, x, m->prob, m->probs));
     return;
   }
   if (!c->streaming) call_stream_begin(c, "text/event-stream");
@@ -391,19 +397,6 @@ static bool one_prompt(Call *c, const char *key, const json_t *v, Tokens *out) {
   return true;
 }
 
-json_t *prompt_json(Call *c, const Tokens *prompt, bool specials) {
-  Buf text = {0};
-  Err err = {0};
-  Detok d = {.specials = specials};
-  bool ok = true;
-  for (size_t i = 0; ok && i < prompt->n; i++) ok = detok_put(call_chip(c)->tokenizer, &d, prompt->id[i], &text, &err);
-  ok = ok && detok_end(&d, &text, &err);
-  json_t *o = ok ? json_stringn(text.s ? text.s : "", text.n) : NULL;
-  buf_free(&text);
-  if (!o) call_err(c, NULL, &err);
-  return o;
-}
-
 enum { MOST_PROMPTS = 2048 };
 
 /* A list of prompts, or one: a list with a token id in it is one. */
@@ -416,8 +409,15 @@ static size_t prompts_of(const json_t *v, bool *list) {
 }
 
 static bool echo_prompt(Call *c, const Tokens *prompt) {
-  json_t *text = prompt_json(c, prompt, false);
-  return text && json_array_append_new(c->echoed, text) == 0;
+  Buf text = {0};
+  Err err = {0};
+  Detok d = {0};
+  bool ok = true;
+  for (size_t i = 0; ok && i < prompt->n; i++) ok = detok_put(call_chip(c)->tokenizer, &d, prompt->id[i], &text, &err);
+  ok = ok && detok_end(&d, &text, &err);
+  if (ok) json_array_append_new(c->echoed, json_stringn(text.s ? text.s : "", text.n));
+  buf_free(&text);
+  return ok || call_err(c, "echo", &err);
 }
 
 bool completion_jobs(Call *c, const Wishes *w, const json_t *v, bool echo) {

@@ -163,7 +163,7 @@ json_t *timings_of(const Choice *x);
 const char *finish_name(const Choice *x);
 json_t *token_json(const Call *c, int token, float logprob, bool bytes);
 json_t *probs_json(const Call *c, const TokenProb *p, size_t n); /* a list, as chat completions have it */
-json_t *prompt_json(Call *c, const Tokens *prompt, bool specials); /* its text; NULL with a problem */
+void choice_put_lists(Choice *x, json_t *lists); /* appends an object's lists to those of x->probs; takes the object */
 /* Sends what went wrong, if anything did, and ends the call; whether it did. */
 bool call_end_failed(Call *c);
 uint64_t random_seed(void);

@@ -179,4 +179,3 @@ int pattern_build(Grammar *g, const Pattern *r, bool quoted, int next) {
     }
   }
 }
-
