@@ -86,9 +86,11 @@ for column in top.references:
 xy = np.concatenate(places)
 assert len(np.unique(xy[:, 0] * 2**31 + xy[:, 1])) == len(xy)
 width = strap * (1 + -(-columns // every)) + columns * px
-height = rows // sub * (sub * py + gap) - gap + 2 * P["edge"]
-step_x, step_y = width + P["bank"]["between"][0], -(-(height + P["bank"]["between"][1]) // py) * py
-bx, by = xy[:, 0] // step_x, (xy[:, 1] + P["edge"]) // step_y
+Q = P["periphery"]
+left = (sub // 8 + rows // sub) * Q["select"] + 9 * Q["gate"] + 3 * Q["rail"]
+height = rows // sub * (sub * py + gap) - gap + Q["below"] + Q["above"]
+step_x, step_y = left + width + P["bank"]["between"][0], -(-(height + P["bank"]["between"][1]) // py) * py
+bx, by = xy[:, 0] // step_x, (xy[:, 1] + Q["below"]) // step_y
 u, v = xy[:, 0] - bx * step_x, xy[:, 1] - by * step_y
 segment = strap + every * px
 c = (u // segment) * every + (u % segment - strap) // px
@@ -164,6 +166,7 @@ at = lambda ref: (round(ref.origin[0], 3), round(ref.origin[1], 3))
 refs = {at(r): r for r in weights.references}
 x0 = min(x for x, y in refs)
 row = lambda n: (x0, round(.43 * n, 3))
+picks = sorted((r for r in chip["bank"].references if r.cell.name == "pick_group"), key=at)
 def own(place):  # the eight vias there become the column's own
     ref = refs[place]
     weights.remove(ref)
@@ -173,7 +176,10 @@ def own(place):  # the eight vias there become the column's own
 if fault == "swapped rows":
     a, b = refs[row(10)], refs[row(11)]
     a.cell, b.cell = b.cell, a.cell
-else:
+elif fault == "swapped groups":  # of the row decoder
+    a, b = picks[2:4]
+    a.origin, b.origin = (a.origin[0], b.origin[1]), (b.origin[0], a.origin[1])
+elif fault != "none":
     boxes = own(row(10))
     b = boxes[3]
     if fault == "missing":
@@ -202,28 +208,31 @@ def masks_keep_the_rules_and_the_netlist():
     assert area["cell_um2"] <= .345, area
     assert rules(bank) == {}
     compare = lambda layout, schematic: klayout("sky130.lvs", layout, layout + ".lvsdb", schematic=os.path.abspath(schematic))
-    assert re.search(r"4096 transistors\s+EQUAL", compare(bank, net))
+    assert re.search(r"4864 transistors\s+EQUAL", compare(bank, net))  # 64 x 64 bits; 8 for each of 64 rows and 8 groups; 3 a column
     seams = path("seams.oas")  # straps within, a gap, a rest of columns
     done(BURIN, "mask", c, "--rows", "128", "--columns", "136", "--bank", "25", "-o", seams)
     assert rules(seams) == {}
     lines = open(net).read().split("\n")
-    k = next(i for i, l in enumerate(lines) if l.startswith("X7_5 "))
+    k = next(i for i, l in enumerate(lines) if l.startswith("Xb7_5 "))
     ends = lines[k].split()
     ends[1] = "BL[6]"
     open(path("other.spice"), "w").write("\n".join(lines[:k] + [" ".join(ends)] + lines[k + 1:]))
     assert "DIFFERENT" in compare(bank, path("other.spice"))
+    swapped = {"LINE[3]": "LINE[4]", "LINE[4]": "LINE[3]"}  # pins' names alone
+    open(path("swapped.spice"), "w").write(re.sub(r"LINE\[[34]\]", lambda m: swapped[m[0]], open(net).read()))
+    assert "DIFFERENT" in compare(bank, path("swapped.spice"))
     found = {}
-    for fault in ("none", "missing", "extra", "shifted", "far", "shrunk", "swapped rows"):
+    for fault in ("none", "missing", "extra", "shifted", "far", "shrunk", "swapped rows", "swapped groups"):
         f = path(f"fault-{fault.replace(' ', '-')}.gds")
         done(python_clients(), "-c", FAULT, bank, f, fault)
         r = check(c, f, expect=int(fault != "none"))
-        found[fault] = {k for k in ("missing", "doubled", "stray", "wrong") if r[k]} | {rule.split()[0] for rule in (rules(f) if fault in ("shifted", "far", "shrunk") else ())}
-        if fault in ("missing", "extra", "swapped rows"):
+        found[fault] = {k for k in ("missing", "doubled", "stray", "wrong", "base_wrong") if r[k]} | {rule.split()[0] for rule in (rules(f) if fault in ("shifted", "far", "shrunk") else ())}
+        if fault in ("missing", "extra", "swapped rows", "swapped groups"):
             assert "DIFFERENT" in compare(f, net), fault
             assert rules(f) == {}, fault  # which is why reading back is needed
     assert found["none"] == set() and {"missing"} <= found["missing"] and {"doubled"} <= found["extra"] and {"stray", "missing", "ct.4"} <= found["shifted"], found
-    assert {"stray", "missing", "ct.4"} <= found["far"] and {"stray", "missing", "ct.1"} <= found["shrunk"] and found["swapped rows"] == {"wrong"}, found
-    return len(found) + 4
+    assert {"stray", "missing", "ct.4"} <= found["far"] and {"stray", "missing", "ct.1"} <= found["shrunk"] and found["swapped rows"] == {"wrong"} and found["swapped groups"] == {"stray", "base_wrong"}, found
+    return len(found) + 5
 
 
 @test
@@ -245,11 +254,11 @@ v.load_layer_props("{lyp}")
 puts v.begin_layers.current.source_layer
 """)
     out = done("klayout", "-zz", "-r", script, env={"QT_QPA_PLATFORM": "offscreen"})
-    assert "bank 49.22 x 28.52" in out, out
+    assert "bank 96.71 x 35.47" in out, out
     text = open(lef).read()
-    assert len(re.findall(r"PIN BL\[", text)) == 64 and len(re.findall(r"PIN WL\[", text)) == 64 and "PIN VGND" in text
+    assert [len(re.findall(rf"PIN {pin}", text)) for pin in (r"Q\[", r"LINE\[", r"GROUP\[", r"SUB\[", "PRE", "VPWR", "VGND")] == [64, 8, 8, 1, 1, 1, 1]
     assert len(xml.dom.minidom.parse(svg).getElementsByTagName("rect")) > 300
-    assert len(xml.dom.minidom.parse(lyp).getElementsByTagName("properties")) == 16
+    assert len(xml.dom.minidom.parse(lyp).getElementsByTagName("properties")) == 17
 
 
 def refuses(f, pattern, *command):
@@ -282,6 +291,7 @@ def masks_refuse_what_is_wrong():
             ("gap: expected a multiple", process(gap=1000)), ("pitch: expected two numbers", process(pitch=[1])), ("layers: expected 1 to 64", process(layers={})),
             ("program: expected two places that differ", process(program=dict(good["program"], ground=185))), ("bit: expected a list", cells(bit=1)),
             ("bit: expected the name of one of", cells(bit=[["met9", 0, 0, 1, 1]])), ("x0 below x1", cells(bit=[["met1", 1, 0, 1, 1]])),
+            ("pin_line: expected one box", cells(pin_line=[])), ("driver_um: expected a number", process(periphery=dict(good["periphery"], driver_um=0))),
             ("no box of the programming layer", cells(bit=[["mcon", 0, 0, 170, 170]])), ("banks: expected some of the", ("mask", chip(TINY, "--fast", "--bits", "all=2,head=6"), "--check", whole)),
             ("is a layout, .* is none", ("diff", c, oas)), ("no base in common", ("diff", oas, whole))):
         refuses(pattern, pattern, ASAN, *command)

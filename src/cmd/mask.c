@@ -20,8 +20,8 @@ typedef struct {
 static void print_area(const MaskFloor *f, bool json) {
   MaskArea a = mask_area(f);
   if (json) {
-    json_t *o = json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:f,s:f,s:f}", "process", mask_process_name(f->process), "about", mask_process_about(f->process), "rows", f->rows, "columns", f->columns,
-                          "banks", (json_int_t)f->banks, "bits", (json_int_t)a.bits, "bank_bits", (json_int_t)a.bank_bits, "cell_um2", a.cell_um2, "array_mm2", a.array_mm2, "die_mm2", a.die_mm2);
+    json_t *o = json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "process", mask_process_name(f->process), "about", mask_process_about(f->process), "rows", f->rows, "columns", f->columns,
+                          "banks", (json_int_t)f->banks, "bits", (json_int_t)a.bits, "bank_bits", (json_int_t)a.bank_bits, "cell_um2", a.cell_um2, "macro_um2", a.macro_um2, "array_mm2", a.array_mm2, "macro_mm2", a.macro_mm2, "die_mm2", a.die_mm2);
     json_t *roms = json_array();
     for (int i = 0; i < f->roms; i++)
       json_array_append_new(roms, json_pack("{s:s,s:I,s:I,s:I}", "name", f->rom[i].name, "words", (json_int_t)f->rom[i].words, "bits", (json_int_t)f->rom[i].bits, "banks",
@@ -36,9 +36,10 @@ static void print_area(const MaskFloor *f, bool json) {
   for (int i = 0; i < f->roms; i++)
     printf("  %-12s %10llu words of %7llu bits: %7llu banks\n", f->rom[i].name, (unsigned long long)f->rom[i].words, (unsigned long long)f->rom[i].bits,
            (unsigned long long)(f->rom_bank[i + 1] - f->rom_bank[i]));
-  printf("bits       %llu in the ROMs, %.1f %% of what the banks hold\narea       %.4f um2 a bit with straps, taps and edges (drawn); %.3f mm2 of banks,\n"
-         "           %.3f mm2 with space for drivers and sense (assumed: not drawn)\n",
-         (unsigned long long)a.bits, 100 * (double)a.bits / (double)(f->rom_bank[f->roms] * (uint64_t)f->rows * (uint64_t)f->columns), a.cell_um2, a.array_mm2, a.die_mm2);
+  printf("bits       %llu in the ROMs, %.1f %% of what the banks hold\narea       %.4f um2 a bit with straps, taps and edges; %.4f with decoder, drivers, precharge and sense (drawn)\n"
+         "           %.3f mm2 of arrays, %.3f mm2 of banks, %.3f mm2 with the space between them\n",
+         (unsigned long long)a.bits, 100 * (double)a.bits / (double)(f->rom_bank[f->roms] * (uint64_t)f->rows * (uint64_t)f->columns), a.cell_um2, a.macro_um2, a.array_mm2,
+         a.macro_mm2, a.die_mm2);
 }
 
 static void print_report(const MaskReport *r, const char *path, bool json) {
@@ -82,17 +83,18 @@ static const char picture_script[] =
     "view.max_hier\n"
     "view.set_config('grid-visible', 'false')\n"
     "view.set_config('background-color', '#ffffff')\n"
-    "bank = RBA::DBox::new(0, 0, $width.to_f, $height.to_f)\n"
-    "some = [bank.width, 60.0].min\n"
+    "left, below = $left.to_f, $below.to_f\n"
+    "bank = RBA::DBox::new(-left, -below, $width.to_f - left, $height.to_f - below)\n"
+    "some = [bank.width, 36.0].min\n"
     "cells = [bank.width, 5.0].min\n"
-    "{ 'bank' => bank, 'corner' => RBA::DBox::new(-1, -1, some, some * 0.6), 'cells' => RBA::DBox::new(0.9, 0, 0.9 + cells, cells * 0.6) }.each do |name, box|\n"
+    "{ 'bank' => bank, 'corner' => RBA::DBox::new(-some / 2, -below, some / 2, some * 0.6 - below), 'cells' => RBA::DBox::new(0.9, 0, 0.9 + cells, cells * 0.6) }.each do |name, box|\n"
     "  view.zoom_box(box)\n"
     "  view.save_image($out + '-' + name + '.png', 1500, 900)\n"
     "end\n";
 
 /* Three pictures of a bank, NAME-bank.png, NAME-corner.png and NAME-cells.png, drawn by KLayout without a display. */
 static bool pictures(const MaskFloor *f, uint64_t bank, const char *path, Err *err) {
-  char dir[] = "/tmp/burin-mask-XXXXXX", file[4][64], full[4096], width[64], height[64], out[4200];
+  char dir[] = "/tmp/burin-mask-XXXXXX", file[4][64], full[4096], size[4][64], out[4200];
   static const char *const name[] = {"bank.oas", "layers.lyp", "draw.rb", "log.txt"};
   size_t n = strlen(path);
   if (n < 5 || strcmp(path + n - 4, ".png") != 0) return err_set(err, "png: expected a name that ends in .png, found '%s'", path);
@@ -106,10 +108,10 @@ static bool pictures(const MaskFloor *f, uint64_t bank, const char *path, Err *e
   ok = w && writer_commit(w, err);
   if (ok && path[0] != '/') ok = getcwd(full, sizeof full) || err_set(err, "the working directory: %s", strerror(errno));
   if (path[0] == '/') full[0] = 0;
-  snprintf(width, sizeof width, "width=%.3f", (double)one.bank_width * 1e-3);
-  snprintf(height, sizeof height, "height=%.3f", (double)one.bank_height * 1e-3);
+  const double um[] = {(double)one.macro_width * 1e-3, (double)one.macro_height * 1e-3, (double)one.left * 1e-3, (double)one.below * 1e-3};
+  for (int i = 0; i < 4; i++) snprintf(size[i], sizeof size[i], "%s=%.3f", (const char *[]){"width", "height", "left", "below"}[i], um[i]);
   ok = ok && (snprintf(out, sizeof out, "out=%s%s%.*s", full, full[0] ? "/" : "", (int)n - 4, path) < (int)sizeof out || err_set(err, "%s: path too long", path));
-  char *argv[] = {"klayout", "-zz", "-rd", width, "-rd", height, "-rd", out, "-r", "draw.rb", NULL};
+  char *argv[] = {"klayout", "-zz", "-rd", size[0], "-rd", size[1], "-rd", size[2], "-rd", size[3], "-rd", out, "-r", "draw.rb", NULL};
   if (ok) setenv("QT_QPA_PLATFORM", "offscreen", 1); /* no display is needed */
   ok = ok && run_program(dir, argv, name[3], "for --png (Debian package klayout); --svg needs nothing", err);
   for (int i = 0; i < 4; i++) unlink(file[i]);

@@ -18,75 +18,131 @@ static double um(int64_t nm) { return (double)nm * 1e-3; }
 
 /* ---- LEF ---- */
 
-static bool lef_pin(Buf *b, const char *name, const char *direction, const char *layer, const double box[4], Err *err) {
-  return buf_printf(b, err, "  PIN %s\n    DIRECTION %s ;\n    USE SIGNAL ;\n    PORT\n      LAYER %s ;\n        RECT %.3f %.3f %.3f %.3f ;\n    END\n  END %s\n", name, direction, layer, box[0],
-                    box[1], box[2], box[3], name);
+typedef struct {
+  const MaskFloor *f;
+  Buf *b;
+} Lef;
+
+static bool lef_rect(const Lef *l, const MaskBox *m, double x, Err *err) { /* x: nm to its right */
+  double below = um(l->f->process->below), left = um(l->f->left) + um((int64_t)x);
+  return buf_printf(l->b, err, "      LAYER %s ;\n        RECT %.3f %.3f %.3f %.3f ;\n", l->f->process->layer[m->layer].name, left + um(m->x0), below + um(m->y0), left + um(m->x1), below + um(m->y1));
 }
 
-/* The box of a piece that carries a line: the one of `layer` whose extent across holds `at`. */
-static const MaskBox *line_box(const MaskProcess *p, Piece piece, int layer, int32_t at, bool across) {
-  for (int i = p->first[piece]; i < p->first[piece + 1]; i++) {
-    const MaskBox *b = &p->box[i];
-    if (b->layer == layer && (across ? b->x0 <= at && at < b->x1 : b->y0 <= at && at < b->y1)) return b;
-  }
-  return NULL;
+static bool lef_pin(void *arg, const char *name, PinKind kind, const MaskBox *m, Err *err) {
+  static const char *const direction[] = {"INPUT", "OUTPUT", "INOUT", "INOUT"}, *const use[] = {"SIGNAL", "SIGNAL", "POWER", "GROUND"};
+  const Lef *l = arg;
+  const MaskFloor *f = l->f;
+  bool ok = buf_printf(l->b, err, "  PIN %s\n    DIRECTION %s ;\n    USE %s ;\n    PORT\n", name, direction[kind], use[kind]) && lef_rect(l, m, 0, err);
+  for (int i = 0; ok && kind >= PIN_POWER && i < straps_of(f->process, f->columns); i++) /* the bar, at every strap */
+    ok = lef_rect(l, m, (double)(strap_x(f->process, i, f->columns) + f->left), err);
+  return ok && buf_printf(l->b, err, "    END\n  END %s\n", name);
 }
 
 bool mask_write_lef(const MaskFloor *f, const char *path, Err *err) {
-  const MaskProcess *p = f->process;
   Buf b = {0};
-  const char *m1 = p->layer[p->pin_bit].name, *m2 = p->layer[p->pin_word].name;
-  const MaskBox *bit = line_box(p, PIECE_BIT, p->pin_bit, p->label_bit_x, true), *ground = line_box(p, PIECE_BIT, p->pin_bit, p->label_ground_x, true),
-                *word = line_box(p, PIECE_BIT, p->pin_word, p->label_word_y, false);
-  if (!bit || !ground || !word) return err_set(err, "%s: expected boxes of bit line, ground and word line in \"bit\" under their labels", p->name);
-  double width = um(f->bank_width), height = um(f->bank_height), y = um(p->edge), pin = um(p->edge);
-  char name[32];
-  bool ok = buf_printf(&b, err, "VERSION 5.8 ;\nBUSBITCHARS \"[]\" ;\nDIVIDERCHAR \"/\" ;\nMACRO bank\n  CLASS BLOCK ;\n  ORIGIN 0 0 ;\n  FOREIGN bank 0 %.3f ;\n  SIZE %.3f BY %.3f ;\n", -y, width, height);
-  for (int c = 0; ok && c < f->columns; c++) {
-    snprintf(name, sizeof name, "BL[%d]", c);
-    double x = um(column_x(p, c));
-    ok = lef_pin(&b, name, "OUTPUT", m1, (double[]){x + um(bit->x0), 0, x + um(bit->x1), pin}, err);
-  }
-  for (int r = 0; ok && r < f->rows; r++) {
-    snprintf(name, sizeof name, "WL[%d]", r);
-    double at = y + um(r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y);
-    ok = lef_pin(&b, name, "INPUT", m2, (double[]){0, at + um(word->y0), um(p->strap_width), at + um(word->y1)}, err);
-  }
-  ok = ok && buf_printf(&b, err, "  PIN VGND\n    DIRECTION INOUT ;\n    USE GROUND ;\n    PORT\n      LAYER %s ;\n", m1);
-  for (int c = 0; ok && c < f->columns; c++) {
-    double x = um(column_x(p, c));
-    ok = buf_printf(&b, err, "        RECT %.3f 0.000 %.3f %.3f ;\n", x + um(ground->x0), x + um(ground->x1), height);
-  }
-  ok = ok && buf_printf(&b, err, "    END\n  END VGND\n  OBS\n    LAYER %s ;\n      RECT 0 %.3f %.3f %.3f ;\n    LAYER %s ;\n      RECT %.3f 0 %.3f %.3f ;\n  END\nEND bank\nEND LIBRARY\n", m1, pin,
-                        width, height, m2, um(p->strap_width), width, height);
+  Lef l = {f, &b};
+  const MaskProcess *p = f->process;
+  double width = um(f->macro_width), height = um(f->macro_height);
+  bool ok = buf_printf(&b, err, "VERSION 5.8 ;\nBUSBITCHARS \"[]\" ;\nDIVIDERCHAR \"/\" ;\nMACRO bank\n  CLASS BLOCK ;\n  ORIGIN 0 0 ;\n  FOREIGN bank %.3f %.3f ;\n  SIZE %.3f BY %.3f ;\n",
+                       -um(f->left), -um(p->below), width, height) &&
+            bank_pins(f, lef_pin, &l, err) && buf_printf(&b, err, "  OBS\n");
+  bool routed[MOST_LAYERS] = {false}; /* nothing else fits on a layer that pins are on */
+  for (int i = PIECE_PIN_LINE; i < PIECES; i++) routed[p->box[p->first[i]].layer] = true;
+  for (int i = 0; ok && i < p->layers; i++)
+    if (routed[i]) ok = buf_printf(&b, err, "    LAYER %s ;\n      RECT 0 0 %.3f %.3f ;\n", p->layer[i].name, width, height);
+  ok = ok && buf_printf(&b, err, "  END\nEND bank\nEND LIBRARY\n");
   return put_text(path, &b, ok, err);
 }
 
 /* ---- SPICE ---- */
 
-bool mask_write_spice(const MaskFloor *f, uint64_t bank, const char *path, Err *err) {
-  const MaskProcess *p = f->process;
-  int width = f->columns / 8;
-  Buf b = {0};
-  uint8_t *states = mem_alloc((size_t)nodes_of(p, f->rows), (size_t)width, err);
-  if (!states) return false;
-  bool ok = bank_states(f, bank, states, err) &&
-            buf_printf(&b, err, "* bank %llu: a transistor a bit; it stores 1 where its drain and source are on different lines\n.subckt bank", (unsigned long long)bank);
-  for (int c = 0; ok && c < f->columns; c++) ok = buf_printf(&b, err, "%s BL[%d]", c % 16 ? "" : "\n+", c);
-  for (int r = 0; ok && r < f->rows; r++) ok = buf_printf(&b, err, "%s WL[%d]", r % 16 ? "" : "\n+", r);
-  ok = ok && buf_printf(&b, err, "\n+ VGND\n");
-  for (int r = 0; ok && r < f->rows; r++) {
+typedef struct {
+  const MaskFloor *f;
+  Buf *b;
+  int n;
+} Spice;
+
+static bool spice_pin(void *arg, const char *name, PinKind kind, const MaskBox *m, Err *err) {
+  Spice *s = arg;
+  (void)kind;
+  (void)m;
+  return buf_printf(s->b, err, "%s %s", s->n++ % 12 ? "" : "\n+", name);
+}
+
+/* Drain, gate, source; bulk by type. */
+static bool transistor(Spice *s, bool p, double width, const char *d, const char *g, const char *source, Err *err) {
+  const MaskProcess *m = s->f->process;
+  return buf_printf(s->b, err, "X%d %s %s %s %s %s w=%g l=%g\n", s->n++, d, g, source, p ? "VPWR" : "VGND", p ? m->pmos : m->nmos, width, m->gate_length_um);
+}
+
+/* out = a and g: a NAND, and an inverter of two fingers. */
+static bool spice_gate(Spice *s, const char *a, const char *g, const char *out, Err *err) {
+  const MaskProcess *m = s->f->process;
+  char nand[40], mid[40];
+  snprintf(nand, sizeof nand, "%s_n", out);
+  snprintf(mid, sizeof mid, "%s_m", out);
+  return transistor(s, false, m->nand_um, "VGND", a, mid, err) && transistor(s, false, m->nand_um, mid, g, nand, err) && transistor(s, true, m->nand_um, nand, g, "VPWR", err) &&
+         transistor(s, true, m->nand_um, nand, a, "VPWR", err) && transistor(s, false, m->driver_um, out, nand, "VGND", err) && transistor(s, false, m->driver_um, out, nand, "VGND", err) &&
+         transistor(s, true, m->driver_um, out, nand, "VPWR", err) && transistor(s, true, m->driver_um, out, nand, "VPWR", err);
+}
+
+static bool spice_decoder(Spice *s, Err *err) {
+  const MaskProcess *p = s->f->process;
+  bool ok = buf_printf(s->b, err, "* row decoder: G of a group, then a word line a row\n");
+  for (int r = 0; ok && r < s->f->rows; r++) {
+    char a[24], g[24], out[24];
+    snprintf(g, sizeof g, "G[%d]", r / LINES);
+    if (r % LINES == 0) {
+      snprintf(a, sizeof a, "GROUP[%d]", r / LINES % groups_of(p));
+      snprintf(out, sizeof out, "SUB[%d]", r / p->sub_rows);
+      ok = spice_gate(s, a, out, g, err);
+    }
+    snprintf(a, sizeof a, "LINE[%d]", r % LINES);
+    snprintf(out, sizeof out, "WL[%d]", r);
+    ok = ok && spice_gate(s, a, g, out, err);
+  }
+  return ok;
+}
+
+static bool spice_foot(Spice *s, Err *err) {
+  const MaskProcess *p = s->f->process;
+  bool ok = buf_printf(s->b, err, "* precharge and sense\n");
+  for (int c = 0; ok && c < s->f->columns; c++) {
+    char bit[24], q[24];
+    snprintf(bit, sizeof bit, "BL[%d]", c);
+    snprintf(q, sizeof q, "Q[%d]", c);
+    ok = transistor(s, true, p->precharge_um, bit, "PRE", "VPWR", err) && transistor(s, true, p->sense_p_um, q, bit, "VPWR", err) && transistor(s, false, p->sense_n_um, q, bit, "VGND", err);
+  }
+  return ok;
+}
+
+static bool spice_array(Spice *s, const uint8_t *states, Err *err) {
+  const MaskProcess *p = s->f->process;
+  int width = s->f->columns / 8;
+  bool ok = buf_printf(s->b, err, "* array: a transistor a bit; it stores 1 where its drain and source are on different lines\n");
+  for (int r = 0; ok && r < s->f->rows; r++) {
     const uint8_t *low = states + (size_t)(r / p->sub_rows * (p->sub_rows + 1) + r % p->sub_rows) * (size_t)width, *high = low + width;
-    for (int c = 0; ok && c < f->columns; c++) {
+    for (int c = 0; ok && c < s->f->columns; c++) {
       char line[2][16];
       for (int k = 0; k < 2; k++) {
         if ((k ? high : low)[c / 8] >> c % 8 & 1) snprintf(line[k], sizeof line[k], "BL[%d]", c);
         else snprintf(line[k], sizeof line[k], "VGND");
       }
-      ok = buf_printf(&b, err, "X%d_%d %s WL[%d] %s VGND %s w=%g l=%g\n", r, c, line[0], r, line[1], p->model, p->width_um, p->length_um);
+      ok = buf_printf(s->b, err, "Xb%d_%d %s WL[%d] %s VGND %s w=%g l=%g\n", r, c, line[0], r, line[1], p->model, p->width_um, p->length_um);
     }
   }
-  ok = ok && buf_printf(&b, err, ".ends bank\n");
+  return ok;
+}
+
+bool mask_write_spice(const MaskFloor *f, uint64_t bank, const char *path, Err *err) {
+  Buf b = {0};
+  Spice s = {f, &b, 0};
+  uint8_t *states = mem_alloc((size_t)nodes_of(f->process, f->rows), (size_t)f->columns / 8, err);
+  if (!states) return false;
+  bool ok = bank_states(f, bank, states, err) && buf_printf(&b, err, "* bank %llu of a mask ROM: Q is the word of the row that LINE, GROUP and SUB select; PRE low charges the bit lines\n.subckt bank",
+                                                            (unsigned long long)bank) &&
+            bank_pins(f, spice_pin, &s, err) && buf_printf(&b, err, "\n") && spice_decoder(&s, err) && spice_foot(&s, err) && spice_array(&s, states, err) &&
+            buf_printf(&b, err, ".ends bank\n");
   mem_free(states);
   return put_text(path, &b, ok, err);
 }
@@ -128,24 +184,28 @@ static bool draw_die(const MaskFloor *f, uint64_t bank, Buf *b, Err *err) {
   bool ok = caption(b, 0, text, err) && rect(b, GAP, 36, w * s, h * s, "#8884", .3, err);
   uint64_t every = 1 + f->banks / 20000; /* a drawing of more is no drawing */
   for (uint64_t i = 0; ok && i < f->banks; i += every)
-    ok = rect(b, GAP + (double)bank_x(f, i) * s, 36 + (h - (double)bank_y(f, i) - (double)f->bank_height) * s, (double)f->bank_width * s, (double)f->bank_height * s,
+    ok = rect(b, GAP + (double)bank_x(f, i) * s, 36 + (h - (double)bank_y(f, i) - (double)f->macro_height) * s, (double)f->macro_width * s, (double)f->macro_height * s,
               i == bank - f->first ? "#d04040" : "#4f7fd9", .8, err);
   return ok;
 }
 
 static bool draw_one_bank(const MaskFloor *f, uint64_t bank, const uint8_t *states, Buf *b, Err *err) {
   const MaskProcess *p = f->process;
-  double w = (double)f->bank_width, h = (double)f->bank_height, s = PANEL / (w > h ? w : h), x0 = GAP + PANEL + GAP;
+  double w = (double)f->macro_width, h = (double)f->macro_height, s = PANEL / (w > h ? w : h), left = GAP + PANEL + GAP, x0 = left + (double)f->left * s, floor = 36 + (h - p->below) * s;
+  double array = ((double)f->bank_height - 2.0 * p->edge) * s;
   char text[96];
   BankPlace at = bank_place(f, bank);
   snprintf(text, sizeof text, "bank %llu: %s, words from %llu, bits from %llu", (unsigned long long)bank, at.rom->name, (unsigned long long)at.word, (unsigned long long)at.bit);
-  bool ok = caption(b, 1, text, err) && rect(b, x0, 36, w * s, h * s, "#4f7fd9", .25, err);
+  bool ok = caption(b, 1, text, err) && rect(b, left, 36, w * s, h * s, "#4f7fd9", .25, err);
+  for (int i = 0; ok && i < LINES; i++) /* drivers of the word lines, then precharge and sense */
+    ok = rect(b, left + (double)(driver_x(f, i) + f->left) * s, floor - array, .8 * p->gate * s, array, "#d04040", .6, err);
+  ok = ok && rect(b, x0, floor + .1 * p->below * s, (double)f->bank_width * s, .8 * p->below * s, "#2e8b57", .6, err);
   for (int i = 0; ok && i < straps_of(p, f->columns); i++)
-    ok = rect(b, x0 + (double)strap_x(p, i, f->columns) * s, 36, (double)p->strap_width * s, h * s, p->layer[p->pin_word].colour, .8, err);
+    ok = rect(b, x0 + (double)strap_x(p, i, f->columns) * s, floor - array, (double)p->strap_width * s, array, "#b15fc9", .8, err);
   int every = 1 + (int)((int64_t)nodes_of(p, f->rows) * (f->columns / 8) / 12000), width = f->columns / 8;
   for (int n = 0; ok && n < nodes_of(p, f->rows); n += every) /* how many of eight neighbours are on the bit line */
     for (int c = 0; ok && c < width; c++) {
-      double shade = __builtin_popcount(states[n * width + c]) / 8.0, y = 36 + (h - (double)p->edge - (double)node_y(p, n)) * s;
+      double shade = __builtin_popcount(states[n * width + c]) / 8.0, y = floor - (double)node_y(p, n) * s;
       ok = rect(b, x0 + (double)column_x(p, 8 * c) * s, y, 8 * (double)p->pitch_x * s, (double)p->pitch_y * every * s, "#111111", .1 + .8 * shade, err);
     }
   return ok;

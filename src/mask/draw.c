@@ -37,7 +37,10 @@ static bool name_cells(Draw *d, Err *err) {
   snprintf(d->name[CELL_CHIP], 32, "chip");
   for (int i = 0; i < 256; i++) snprintf(d->name[CELL_EIGHT + i], 32, "nodes_%02x", (unsigned)i);
   for (int i = 0; i < d->f->wide; i++) snprintf(d->name[CELL_WEIGHTS + i], 32, "weights_%d", i);
-  if (d->f->rows == d->p->sub_rows) d->name[PIECE_GAP][0] = d->name[PIECE_STRAP_GAP][0] = 0;
+  if (d->f->rows == d->p->sub_rows) {
+    d->name[PIECE_GAP][0] = d->name[PIECE_STRAP_GAP][0] = 0;
+    for (int i = PIECE_SELECT_GAP; i <= PIECE_RAIL_GAP; i++) d->name[i][0] = 0;
+  }
   for (int i = 0; i < d->cells; i++) /* cells that are not drawn have no name */
     if (i != CELL_CHIP && (i < CELL_CHIP ? d->layers == MASK_WEIGHTS : d->layers == MASK_BASE)) d->name[i][0] = 0;
   return true;
@@ -69,6 +72,16 @@ static void straps(Draw *d, Pen *pen, int piece, int64_t y, int ny) {
   for (int i = 0; i < n; i++) pen_place(pen, piece, strap_x(p, i, d->f->columns), y, (Lattice){1, ny, 0, 2 * p->pitch_y});
 }
 
+static void place_piece(void *arg, int piece, int64_t x, int64_t y) { pen_place(arg, piece, x, y, once); }
+
+static bool label_pin(void *arg, const char *name, PinKind kind, const MaskBox *b, Err *err) {
+  Pen *pen = arg;
+  (void)kind;
+  (void)err;
+  pen_text(pen, pen->p->label[b->layer], (b->x0 + b->x1) / 2, (b->y0 + b->y1) / 2, name);
+  return true;
+}
+
 static void draw_bank(Draw *d, Pen *pen) {
   const MaskProcess *p = d->p;
   const MaskFloor *f = d->f;
@@ -90,17 +103,9 @@ static void draw_bank(Draw *d, Pen *pen) {
     columns_of(d, pen, PIECE_GAP, i * sub_step(p) - p->gap, 1);
     straps(d, pen, PIECE_STRAP_GAP, i * sub_step(p) - p->gap, 1);
   }
-  pen_box(pen, &(MaskBox){p->boundary, 0, -p->edge, (int32_t)f->bank_width, (int32_t)(top + p->edge)}, once);
-  char text[32];
-  for (int c = 0; c < f->columns; c++) {
-    snprintf(text, sizeof text, "BL[%d]", c);
-    pen_text(pen, p->label_bit, column_x(p, c) + p->label_bit_x, -p->edge, text);
-    pen_text(pen, p->label_ground, column_x(p, c) + p->label_ground_x, -p->edge, "VGND");
-  }
-  for (int r = 0; r < f->rows; r++) {
-    snprintf(text, sizeof text, "WL[%d]", r);
-    pen_text(pen, p->label_word, p->strap_width / 2, r / p->sub_rows * sub_step(p) + (int64_t)(r % p->sub_rows) * p->pitch_y + p->label_word_y, text);
-  }
+  bank_periphery(f, place_piece, pen);
+  pen_box(pen, &(MaskBox){p->boundary, (int32_t)-f->left, -p->below, (int32_t)f->bank_width, (int32_t)(top + p->above)}, once);
+  bank_pins(f, label_pin, pen, &pen->err);
   pen_end(pen);
 }
 
@@ -120,14 +125,14 @@ static void draw_chip(Draw *d, Pen *pen) {
   pen_cell(pen, CELL_CHIP);
   if (d->layers != MASK_WEIGHTS) pen_place(pen, CELL_BASE, 0, 0, once);
   for (int i = 0; d->layers != MASK_BASE && i < f->wide; i++) pen_place(pen, CELL_WEIGHTS + i, i * f->step_x, 0, once);
-  snprintf(text, sizeof text, "burin mask 1; process %s; rows %d; columns %d; first %llu; banks %llu; high %d; lanes %d; taps %d; vec %d; scan %d; heads %d; radix %d; ctx %d",
+  snprintf(text, sizeof text, "burin mask 2; process %s; rows %d; columns %d; first %llu; banks %llu; high %d; lanes %d; taps %d; vec %d; scan %d; heads %d; radix %d; ctx %d",
            d->p->name, f->rows, f->columns, (unsigned long long)f->first, (unsigned long long)f->banks, f->high, k->lanes, k->taps, k->vec, k->scan, k->heads, k->radix,
            k->context);
-  pen_text(pen, d->p->text, 0, -4 * (int64_t)d->p->edge, text);
+  pen_text(pen, d->p->text, -d->f->left, -d->f->below - 2 * (int64_t)d->p->edge, text);
   if (d->layers != MASK_BASE) { /* the base of two chips is the same file */
     chip_hash_text(f->chip, hash);
     snprintf(text, sizeof text, "chip %s", hash);
-    pen_text(pen, d->p->text, 0, -8 * (int64_t)d->p->edge, text);
+    pen_text(pen, d->p->text, -d->f->left, -d->f->below - 4 * (int64_t)d->p->edge, text);
   }
   pen_end(pen);
 }

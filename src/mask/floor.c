@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
@@ -26,8 +28,12 @@ void floor_lengths(MaskFloor *f) {
   const MaskProcess *p = f->process;
   f->bank_width = strap_x(p, straps_of(p, f->columns) - 1, f->columns) + p->strap_width;
   f->bank_height = f->rows / p->sub_rows * sub_step(p) - p->gap + 2 * (int64_t)p->edge;
-  f->step_x = f->bank_width + p->between_x;
-  int64_t y = f->bank_height + p->between_y;
+  f->left = (int64_t)selects_of(f) * p->select + (int64_t)(1 + LINES) * p->gate + 3 * (int64_t)p->rail;
+  f->below = p->below;
+  f->macro_width = f->left + f->bank_width;
+  f->macro_height = f->bank_height - 2 * (int64_t)p->edge + p->below + p->above;
+  f->step_x = f->macro_width + p->between_x;
+  int64_t y = f->macro_height + p->between_y;
   f->step_y = (y + p->pitch_y - 1) / p->pitch_y * p->pitch_y; /* all nodes of a column of the die lie on one lattice */
   if (!f->high) f->high = banks_high(f);
   if ((uint64_t)f->high > f->banks) f->high = (int)f->banks;
@@ -47,6 +53,81 @@ void bank_frame(const MaskFloor *f, PieceFn *fn, void *arg) {
     fn(arg, strap ? PIECE_STRAP_TOP : PIECE_TOP, x, top);
     for (int i = 1; i < subs; i++) fn(arg, strap ? PIECE_STRAP_GAP : PIECE_GAP, x, i * sub_step(p) - p->gap);
   }
+  bank_periphery(f, fn, arg);
+}
+
+/* One group of eight rows: its gate, and a driver a row. */
+static void decoder_group(const MaskFloor *f, int sub, int group, PieceFn *fn, void *arg) {
+  const MaskProcess *p = f->process;
+  int64_t y = sub * sub_step(p) + (int64_t)group * LINES * p->pitch_y;
+  for (int i = 0; i < selects_of(f); i++) fn(arg, PIECE_SELECT, select_x(f, i), y);
+  fn(arg, PIECE_PICK_GROUP, select_x(f, group), y);
+  fn(arg, PIECE_PICK_SUB, select_x(f, groups_of(p) + sub), y);
+  fn(arg, PIECE_GATE, group_x(f), y);
+  fn(arg, PIECE_GROUP, group_x(f), y);
+  for (int i = 0; i < LINES; i++) {
+    fn(arg, PIECE_GATE, driver_x(f, i), y);
+    fn(arg, PIECE_DRIVER, driver_x(f, i), y);
+    fn(arg, PIECE_OUT, driver_x(f, i), y + (int64_t)i * p->pitch_y);
+    for (int k = 0; k < i; k++) fn(arg, PIECE_WIRE, driver_x(f, i), y + (int64_t)k * p->pitch_y);
+  }
+  for (int i = 0; i < 3; i++) {
+    fn(arg, PIECE_RAIL, rail_x(f, i), y);
+    for (int k = 0; k < i * LINES / 2; k++) fn(arg, PIECE_RAIL_WIRE, rail_x(f, i), y + (int64_t)k * p->pitch_y);
+  }
+}
+
+/* What the decoder has between sub-arrays, above the last and below the first: the four pieces that begin with `first`. */
+static void decoder_row(const MaskFloor *f, int first, int64_t y, PieceFn *fn, void *arg) {
+  for (int i = 0; i < selects_of(f); i++) fn(arg, first, select_x(f, i), y);
+  fn(arg, first + 1, group_x(f), y);
+  for (int i = 0; i < LINES; i++) {
+    fn(arg, first + 1, driver_x(f, i), y);
+    fn(arg, first + 2, driver_x(f, i), y);
+  }
+  for (int i = 0; i < 3; i++) fn(arg, first + 3, rail_x(f, i), y);
+}
+
+void bank_periphery(const MaskFloor *f, PieceFn *fn, void *arg) {
+  const MaskProcess *p = f->process;
+  int subs = f->rows / p->sub_rows;
+  for (int s = 0; s < subs; s++) {
+    for (int g = 0; g < groups_of(p); g++) decoder_group(f, s, g, fn, arg);
+    if (s) decoder_row(f, PIECE_SELECT_GAP, s * sub_step(p) - p->gap, fn, arg);
+  }
+  decoder_row(f, PIECE_SELECT_TOP, f->bank_height - 2 * (int64_t)p->edge, fn, arg);
+  decoder_row(f, PIECE_SELECT_BOTTOM, 0, fn, arg);
+  for (int i = 0; i < selects_of(f); i++) fn(arg, PIECE_PIN_SELECT, select_x(f, i), 0);
+  for (int i = 0; i < LINES; i++) fn(arg, PIECE_PIN_LINE, driver_x(f, i), 0);
+  for (int piece = PIECE_PIN_PRECHARGE; piece <= PIECE_PIN_GROUND; piece++) fn(arg, piece, -f->left, 0);
+  for (int c = 0; c < f->columns; c += 2)
+    for (int i = 0; i < 3; i++) fn(arg, (int[]){PIECE_FOOT, PIECE_PIN_EVEN, PIECE_PIN_ODD}[i], column_x(p, c), 0);
+  for (int i = 0; i < straps_of(p, f->columns); i++) fn(arg, PIECE_STRAP_FOOT, strap_x(p, i, f->columns), 0);
+}
+
+static bool pin(const MaskFloor *f, Piece piece, int64_t x, PinKind kind, PinFn *fn, void *arg, Err *err, const char *format, ...) __attribute__((format(printf, 8, 9)));
+static bool pin(const MaskFloor *f, Piece piece, int64_t x, PinKind kind, PinFn *fn, void *arg, Err *err, const char *format, ...) {
+  MaskBox b = f->process->box[f->process->first[piece]];
+  char name[32];
+  va_list ap;
+  va_start(ap, format);
+  vsnprintf(name, sizeof name, format, ap);
+  va_end(ap);
+  b.x0 += (int32_t)x;
+  b.x1 += (int32_t)x;
+  return fn(arg, name, kind, &b, err);
+}
+
+bool bank_pins(const MaskFloor *f, PinFn *fn, void *arg, Err *err) {
+  const MaskProcess *p = f->process;
+  bool ok = true;
+  for (int i = 0; ok && i < LINES; i++) ok = pin(f, PIECE_PIN_LINE, driver_x(f, i), PIN_IN, fn, arg, err, "LINE[%d]", i);
+  for (int i = 0; ok && i < groups_of(p); i++) ok = pin(f, PIECE_PIN_SELECT, select_x(f, i), PIN_IN, fn, arg, err, "GROUP[%d]", i);
+  for (int i = groups_of(p); ok && i < selects_of(f); i++) ok = pin(f, PIECE_PIN_SELECT, select_x(f, i), PIN_IN, fn, arg, err, "SUB[%d]", i - groups_of(p));
+  ok = ok && pin(f, PIECE_PIN_PRECHARGE, -f->left, PIN_IN, fn, arg, err, "PRE");
+  for (int c = 0; ok && c < f->columns; c++)
+    ok = pin(f, c % 2 ? PIECE_PIN_ODD : PIECE_PIN_EVEN, column_x(p, c / 2 * 2), PIN_OUT, fn, arg, err, "Q[%d]", c);
+  return ok && pin(f, PIECE_PIN_POWER, -f->left, PIN_POWER, fn, arg, err, "VPWR") && pin(f, PIECE_PIN_GROUND, -f->left, PIN_GROUND, fn, arg, err, "VGND");
 }
 
 bool mask_floor(MaskFloor *f, const MaskProcess *p, const RtlDesign *d, const Chip *c, const MaskKnobs *k, Err *err) {
@@ -70,10 +151,11 @@ bool mask_floor(MaskFloor *f, const MaskProcess *p, const RtlDesign *d, const Ch
 }
 
 MaskArea mask_area(const MaskFloor *f) {
-  double bank = (double)f->bank_width * (double)f->bank_height * 1e-6;
-  MaskArea a = {.bank_bits = f->banks * (uint64_t)f->rows * (uint64_t)f->columns, .cell_um2 = bank / ((double)f->rows * f->columns)};
+  double bits = (double)f->rows * f->columns, array = (double)f->bank_width * (double)f->bank_height * 1e-6, macro = (double)f->macro_width * (double)f->macro_height * 1e-6;
+  MaskArea a = {.bank_bits = f->banks * (uint64_t)f->rows * (uint64_t)f->columns, .cell_um2 = array / bits, .macro_um2 = macro / bits};
   for (int i = 0; i < f->roms; i++) a.bits += f->rom[i].words * f->rom[i].bits;
-  a.array_mm2 = bank * (double)f->banks * 1e-6;
+  a.array_mm2 = array * (double)f->banks * 1e-6;
+  a.macro_mm2 = macro * (double)f->banks * 1e-6;
   a.die_mm2 = (double)f->wide * (double)f->step_x * (double)f->high * (double)f->step_y * 1e-12;
   return a;
 }

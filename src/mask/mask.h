@@ -38,15 +38,16 @@ typedef struct {
   int rows, columns;
   uint64_t first, banks;           /* those that are drawn */
   int high, wide;                  /* banks in a column of the die; columns */
-  int64_t bank_width, bank_height, step_x, step_y; /* nm */
+  int64_t bank_width, bank_height; /* nm: of the array */
+  int64_t left, below, macro_width, macro_height, step_x, step_y; /* of the periphery beside and below it; of both; from bank to bank */
 } MaskFloor;
 
 bool mask_floor(MaskFloor *f, const MaskProcess *p, const RtlDesign *d, const Chip *c, const MaskKnobs *k, Err *err);
 
 typedef struct {
   uint64_t bits, bank_bits; /* of the ROMs; that the banks could hold */
-  double cell_um2;          /* area of a bit in a bank: bank over its rows and columns */
-  double array_mm2, die_mm2; /* all banks; with the space between them, which is reserved and not drawn */
+  double cell_um2, macro_um2; /* area of a bit: of the array over its rows and columns; with decoder, drivers, precharge and sense */
+  double array_mm2, macro_mm2, die_mm2; /* of all arrays; all banks; with the space between them */
 } MaskArea;
 MaskArea mask_area(const MaskFloor *f);
 

@@ -6,11 +6,20 @@
 
 /* ---- process ---- */
 
-/* What the array is put together from.  Frames: x from the left edge of a column or strap; y from a node, or from the lower node
- * of a row or gap. */
+/* What a bank is put together from.  Frames: x from the left edge of a column, strap, select line, gate or rail; y from a node, or
+ * from the lower node of a row, gap or group of eight rows. */
 typedef enum {
-  PIECE_BIT, PIECE_NODE, PIECE_BOTTOM, PIECE_TOP, PIECE_GAP,                                    /* of a column */
-  PIECE_STRAP_EVEN, PIECE_STRAP_ODD, PIECE_STRAP_BOTTOM, PIECE_STRAP_TOP, PIECE_STRAP_GAP, PIECES /* of a strap */
+  PIECE_BIT, PIECE_NODE, PIECE_BOTTOM, PIECE_TOP, PIECE_GAP,                                /* of a column */
+  PIECE_STRAP_EVEN, PIECE_STRAP_ODD, PIECE_STRAP_BOTTOM, PIECE_STRAP_TOP, PIECE_STRAP_GAP,  /* of a strap */
+  PIECE_FOOT, PIECE_STRAP_FOOT,                                                             /* precharge and sense: of two columns, of a strap */
+  PIECE_SELECT, PIECE_PICK_GROUP, PIECE_PICK_SUB,                                           /* a select line beside a group; a group's tap of it */
+  PIECE_GATE, PIECE_GROUP, PIECE_DRIVER,                                                    /* NAND and inverter; what makes it a group's, a row's */
+  PIECE_OUT, PIECE_WIRE, PIECE_RAIL, PIECE_RAIL_WIRE,                                       /* a row's way to the array; wells' taps between gates */
+  PIECE_SELECT_GAP, PIECE_GATE_GAP, PIECE_DRIVER_GAP, PIECE_RAIL_GAP,
+  PIECE_SELECT_TOP, PIECE_GATE_TOP, PIECE_DRIVER_TOP, PIECE_RAIL_TOP,
+  PIECE_SELECT_BOTTOM, PIECE_GATE_BOTTOM, PIECE_DRIVER_BOTTOM, PIECE_RAIL_BOTTOM,
+  PIECE_PIN_LINE, PIECE_PIN_SELECT, PIECE_PIN_EVEN, PIECE_PIN_ODD, PIECE_PIN_PRECHARGE, PIECE_PIN_POWER, PIECE_PIN_GROUND, /* one box each */
+  PIECES
 } Piece;
 extern const char *const piece_name[PIECES];
 
@@ -25,7 +34,7 @@ typedef struct {
   int32_t x0, y0, x1, y1;
 } MaskBox;
 
-enum { MOST_LAYERS = 64, MOST_BOXES = 256, STRAP_MOST = 4096 };
+enum { MOST_LAYERS = 64, MOST_BOXES = 1024, STRAP_MOST = 4096, LINES = 8 /* rows of a group */ };
 
 struct MaskProcess {
   char name[64], about[600], source[400], class[32];
@@ -40,11 +49,13 @@ struct MaskProcess {
   int program;                 /* layer */
   int32_t size, site[2];       /* of a via; x of its centre at ground, at the bit line */
   int bank_rows, bank_columns;
-  int32_t between_x, between_y; /* space beside a bank for drivers and sense: reserved, not drawn */
-  int label_bit, label_ground, label_word, boundary, text, pin_bit, pin_word; /* layers */
-  int32_t label_bit_x, label_ground_x, label_word_y;
-  char model[64];
+  int32_t between_x, between_y; /* space between banks */
+  int label[MOST_LAYERS], boundary, text; /* layers: of the texts of each layer (-1: none), of a bank's outline, of remarks */
+  char model[64]; /* a bit's transistor */
   double width_um, length_um;
+  int32_t below, above, select, gate, rail; /* of the periphery: from the first and last node to the macro's edge; widths of its pieces */
+  char nmos[64], pmos[64];
+  double gate_length_um, nand_um, driver_um, precharge_um, sense_p_um, sense_n_um;
 };
 
 typedef struct {
@@ -68,15 +79,31 @@ static inline int64_t node_y(const MaskProcess *p, int node) {
   return node / (p->sub_rows + 1) * sub_step(p) + (int64_t)(node % (p->sub_rows + 1)) * p->pitch_y;
 }
 
+/* ---- the periphery: row decoder and drivers left of the array, precharge and sense below ---- */
+static inline int groups_of(const MaskProcess *p) { return p->sub_rows / LINES; } /* of a sub-array */
+static inline int selects_of(const MaskFloor *f) { return groups_of(f->process) + f->rows / f->process->sub_rows; }
+static inline int64_t select_x(const MaskFloor *f, int i) { return (int64_t)i * f->process->select - f->left; }
+static inline int64_t group_x(const MaskFloor *f) { return select_x(f, selects_of(f)); }
+static inline int64_t driver_x(const MaskFloor *f, int line) {
+  return group_x(f) + (int64_t)(1 + line) * f->process->gate + (int64_t)(1 + line / (LINES / 2)) * f->process->rail;
+}
+/* Rails: behind the group's gate, behind four drivers, behind all. */
+static inline int64_t rail_x(const MaskFloor *f, int i) { return group_x(f) + (int64_t)(1 + i * LINES / 2) * f->process->gate + (int64_t)i * f->process->rail; }
+
 /* What follows from process, rows, columns, banks and high: all lengths, and wide. */
 void floor_lengths(MaskFloor *f);
 /* Where the first node of the i-th bank that is drawn stands. */
 static inline int64_t bank_x(const MaskFloor *f, uint64_t i) { return (int64_t)(i / (uint64_t)f->high) * f->step_x; }
 static inline int64_t bank_y(const MaskFloor *f, uint64_t i) { return (int64_t)(i % (uint64_t)f->high) * f->step_y; }
 
-/* Every piece of a bank but bits and nodes, with its place: fn(arg, piece, x, y). */
+/* Every piece of a bank but bits and nodes, with its place: fn(arg, piece, x, y); those of its periphery, pins among them. */
 typedef void PieceFn(void *arg, int piece, int64_t x, int64_t y);
 void bank_frame(const MaskFloor *f, PieceFn *fn, void *arg);
+void bank_periphery(const MaskFloor *f, PieceFn *fn, void *arg);
+/* Every pin: its name, its box in the bank, and what it is. */
+typedef enum { PIN_IN, PIN_OUT, PIN_POWER, PIN_GROUND } PinKind;
+typedef bool PinFn(void *arg, const char *name, PinKind kind, const MaskBox *box, Err *err);
+bool bank_pins(const MaskFloor *f, PinFn *fn, void *arg, Err *err);
 
 /* ---- contents of a bank ---- */
 

@@ -5,7 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const piece_name[PIECES] = {"bit", "node", "bottom", "top", "gap", "strap_even", "strap_odd", "strap_bottom", "strap_top", "strap_gap"};
+const char *const piece_name[PIECES] = {"bit", "node", "bottom", "top", "gap", "strap_even", "strap_odd", "strap_bottom", "strap_top", "strap_gap",
+                                        "foot", "strap_foot", "select", "pick_group", "pick_sub", "gate", "group", "driver", "out", "wire", "rail", "rail_wire",
+                                        "select_gap", "gate_gap", "driver_gap", "rail_gap", "select_top", "gate_top", "driver_top", "rail_top",
+                                        "select_bottom", "gate_bottom", "driver_bottom", "rail_bottom",
+                                        "pin_line", "pin_select", "pin_even", "pin_odd", "pin_precharge", "pin_power", "pin_ground"};
 
 enum { MOST_NM = 10000000 }; /* of a length in a description */
 
@@ -81,7 +85,7 @@ static bool get_boxes(const Parse *s, const json_t *cells) {
     json_array_foreach(list, k, b) {
       MaskBox *x = &p->box[n];
       int32_t *at = &x->x0;
-      if (n == MOST_BOXES || json_array_size(b) != 5) return bad(s, piece_name[i], "at most 256 boxes [layer, x0, y0, x1, y1]");
+      if (n == MOST_BOXES || json_array_size(b) != 5) return bad(s, piece_name[i], "at most 1024 boxes [layer, x0, y0, x1, y1]");
       if (!find_layer(s, json_array_get(b, 0), piece_name[i], &x->layer)) return false;
       for (int j = 0; j < 4; j++)
         if (!whole(s, json_array_get(b, (size_t)j + 1), piece_name[i], -MOST_NM, MOST_NM, &at[j])) return false;
@@ -93,21 +97,36 @@ static bool get_boxes(const Parse *s, const json_t *cells) {
   return true;
 }
 
-static bool get_labels(const Parse *s, const json_t *o, const json_t *pins) {
+static bool get_labels(const Parse *s, const json_t *o) {
   MaskProcess *p = s->p;
-  const struct {
-    const char *key;
-    int *layer;
-    int32_t *at;
-  } label[] = {{"bit_line", &p->label_bit, &p->label_bit_x}, {"ground", &p->label_ground, &p->label_ground_x}, {"word_line", &p->label_word, &p->label_word_y}};
-  for (size_t i = 0; i < sizeof label / sizeof *label; i++) {
-    const json_t *v = json_object_get(o, label[i].key);
-    if (json_array_size(v) != 2 || !find_layer(s, json_array_get(v, 0), label[i].key, label[i].layer) ||
-        !whole(s, json_array_get(v, 1), label[i].key, 0, MOST_NM, label[i].at))
-      return bad(s, label[i].key, "[layer, place]");
+  for (int i = 0; i < p->layers; i++) {
+    const json_t *v = json_object_get(o, p->layer[i].name);
+    p->label[i] = -1;
+    if (v && !find_layer(s, v, p->layer[i].name, &p->label[i])) return false;
   }
-  return find_layer(s, json_object_get(o, "boundary"), "boundary", &p->boundary) && find_layer(s, json_object_get(o, "text"), "text", &p->text) &&
-         find_layer(s, json_object_get(pins, "bit_line"), "pins: bit_line", &p->pin_bit) && find_layer(s, json_object_get(pins, "word_line"), "pins: word_line", &p->pin_word);
+  return find_layer(s, json_object_get(o, "boundary"), "boundary", &p->boundary) && find_layer(s, json_object_get(o, "text"), "text", &p->text);
+}
+
+static bool get_um(const Parse *s, const json_t *o, const char *key, double *out) {
+  *out = json_number_value(json_object_get(o, key));
+  return *out > 0 || bad(s, key, "a number of micrometres above 0");
+}
+
+static bool get_periphery(const Parse *s, const json_t *o) {
+  MaskProcess *p = s->p;
+  return get_int(s, o, "below", 1, MOST_NM, &p->below) && get_int(s, o, "above", 1, MOST_NM, &p->above) && get_int(s, o, "select", 1, MOST_NM, &p->select) &&
+         get_int(s, o, "gate", 1, MOST_NM, &p->gate) && get_int(s, o, "rail", 1, MOST_NM, &p->rail) && get_text(s, o, "nmos", p->nmos, sizeof p->nmos) &&
+         get_text(s, o, "pmos", p->pmos, sizeof p->pmos) && get_um(s, o, "length_um", &p->gate_length_um) && get_um(s, o, "nand_um", &p->nand_um) &&
+         get_um(s, o, "driver_um", &p->driver_um) && get_um(s, o, "precharge_um", &p->precharge_um) && get_um(s, o, "sense_p_um", &p->sense_p_um) &&
+         get_um(s, o, "sense_n_um", &p->sense_n_um);
+}
+
+/* A pin is one box, of a layer whose texts have a layer. */
+static bool check_pins(const Parse *s) {
+  const MaskProcess *p = s->p;
+  for (int i = PIECE_PIN_LINE; i < PIECES; i++)
+    if (p->first[i + 1] - p->first[i] != 1 || p->label[p->box[p->first[i]].layer] < 0) return bad(s, piece_name[i], "one box, of a layer that \"labels\" has");
+  return true;
 }
 
 /* The programming layer's boxes must stand off the nodes' sites: what is read back could not be told apart. */
@@ -134,17 +153,15 @@ static bool parse(const Parse *s, const json_t *o) {
     return false;
   if (strpbrk(p->name, " ;")) return bad(s, "name", "no blank and no semicolon");
   if (p->strap_every % 8) return bad(s, "strap: every", "a multiple of 8");
-  if (p->sub_rows % 2) return bad(s, "rows", "an even number");
+  if (p->sub_rows % LINES) return bad(s, "rows", "a multiple of 8");
   if (p->gap % p->pitch_y) return bad(s, "gap", "a multiple of the pitch of rows");
   if (!find_layer(s, json_object_get(program, "layer"), "program: layer", &p->program) || !get_int(s, program, "size", 1, MOST_NM, &p->size) ||
       !get_int(s, program, "ground", 0, p->pitch_x, &p->site[0]) || !get_int(s, program, "bit_line", 0, p->pitch_x, &p->site[1]) ||
       !get_int(s, bank, "rows", p->sub_rows, 65536, &p->bank_rows) || !get_int(s, bank, "columns", 8, 65536, &p->bank_columns) ||
       !get_pair(s, bank, "between", 0, &p->between_x, &p->between_y) || !get_text(s, t, "model", p->model, sizeof p->model))
     return false;
-  p->width_um = json_number_value(json_object_get(t, "width_um"));
-  p->length_um = json_number_value(json_object_get(t, "length_um"));
-  if (!(p->width_um > 0) || !(p->length_um > 0)) return bad(s, "transistor", "width_um and length_um above 0");
-  return get_labels(s, json_object_get(o, "labels"), json_object_get(o, "pins")) && get_boxes(s, json_object_get(o, "cells")) && check_program(s);
+  return get_um(s, t, "width_um", &p->width_um) && get_um(s, t, "length_um", &p->length_um) && get_labels(s, json_object_get(o, "labels")) &&
+         get_periphery(s, json_object_get(o, "periphery")) && get_boxes(s, json_object_get(o, "cells")) && check_program(s) && check_pins(s);
 }
 
 /* The text of a process: the program's own, or a file's. */

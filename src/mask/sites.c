@@ -95,13 +95,14 @@ static bool base_vias(MaskSites *s, Err *err) {
 /* The bank that holds a point, and the point in it. */
 static bool bank_of(const MaskSites *s, int64_t x, int64_t y, uint64_t *bank, int64_t *u, int64_t *v) {
   const MaskFloor *f = &s->f;
-  y += s->p->edge;
+  x += f->left;
+  y += s->p->below;
   if (x < 0 || y < 0) return false;
   int64_t i = x / f->step_x, j = y / f->step_y;
   if (i >= f->wide || j >= f->high) return false;
   *bank = (uint64_t)i * (uint64_t)f->high + (uint64_t)j;
-  *u = x - i * f->step_x;
-  *v = y - j * f->step_y - s->p->edge;
+  *u = x - i * f->step_x - f->left;
+  *v = y - j * f->step_y - s->p->below;
   return *bank < f->banks;
 }
 
@@ -246,7 +247,7 @@ static void count_nodes(MaskSites *s) {
 static bool read_label(const char *text, const char *path, MaskLabel *l, Err *err) {
   long long first, banks;
   RtlKnobs *k = &l->knobs;
-  int n = sscanf(text, "burin mask 1; process %63[^; ]; rows %d; columns %d; first %lld; banks %lld; high %d; lanes %d; taps %d; vec %d; scan %d; heads %d; radix %d; ctx %d",
+  int n = sscanf(text, "burin mask 2; process %63[^; ]; rows %d; columns %d; first %lld; banks %lld; high %d; lanes %d; taps %d; vec %d; scan %d; heads %d; radix %d; ctx %d",
                  l->process, &l->rows, &l->columns, &first, &banks, &l->high, &k->lanes, &k->taps, &k->vec, &k->scan, &k->heads, &k->radix, &k->context);
   if (n != 13 || l->rows < 1 || l->rows > 65536 || l->columns < 8 || l->columns > 65536 || l->columns % 8 || first < 0 || banks < 1 || banks > 1LL << 40 || l->high < 1 || l->high > banks)
     return err_set(err, "%s: expected the text that burin mask writes, found '%.200s'", path, text);

@@ -47,7 +47,7 @@ int plan_checks(PlanCheck c[PLAN_CHECKS], Err *err) {
   put(&c[n++], "HNLPU: cost of a good die", "$", n5[N_WAFER] / (dies_of(827, 300) * murphy(827, n5[N_DEFECTS])), 629, 635, "arXiv 2508.16151", "wafer over good dies");
   put(&c[n++], "815 mm2 in N6: cost of a good die", "$", n6[N_WAFER] / (dies_of(815, 300) * murphy(815, n6[N_DEFECTS])), 295, 316, "CSET wafer, AnandTech defects", "low to high wafer price");
   put(&c[n++], "HNLPU: NRE of a chip for Llama 3 8B", "$M", (g[G_NRE_DESIGN] + n5[N_MASKS]) / 1e6, 38, 123, "arXiv 2508.16151", "38 by its own count; high: its upper ends summed");
-  put(&c[n++], "ROM macro 8192 x 64, 7 nm", "Mb/mm2", n7[N_ROM_BARE] * g[G_EFFICIENCY_8192], 57.8, 57.8, "ROMA arXiv 2503.12988", "bare density times efficiency");
+  put(&c[n++], "ROM macro 8192 x 64, 7 nm", "Mb/mm2", n7[N_ROM_BARE] * n7[N_EFFICIENCY_8192], 57.8, 57.8, "ROMA arXiv 2503.12988", "bare density times efficiency");
   put(&c[n++], "SRAM macro, 7 nm", "Mb/mm2", g[G_SRAM_EFFICIENCY] / n7[N_SRAM_CELL], 24.1, 25.3, "IEDM 2022, derived", "Mib there");
   put(&c[n++], "A100: transistors of whole chip, N7", "MTr/mm2", n7[N_LOGIC] * g[G_UTILISATION], 65.6, 65.6, "NVIDIA 2020", "logic at this utilisation; the chip holds SRAM and pads as well");
   put(&c[n++], "H100: transistors of whole chip, N5", "MTr/mm2", n5[N_LOGIC] * g[G_UTILISATION], 98.3, 98.3, "NVIDIA 2022: 80 G in 814 mm2", "4N is denser than the N5 that is modelled");

@@ -11,6 +11,19 @@ const char *const fact_class_name[5] = {"measured", "published", "derived", "ass
 #define M FACT_MEASURED
 #define A FACT_ASSUMED
 
+/* Array efficiency of ROM by rows: of a published compiler, whose macros read 64 bits; of the bank that burin mask draws, 512 columns wide. */
+#define COMPILER_EFFICIENCY \
+  [N_EFFICIENCY_1024] = {"ROM array efficiency, 1,024 rows", "1", .17, .194, .22, P, 'M', "ROMA, arXiv 2503.12988"}, \
+  [N_EFFICIENCY_2048] = {"ROM array efficiency, 2,048 rows", "1", .28, .31, .34, P, 'M', "ROMA, arXiv 2503.12988"}, \
+  [N_EFFICIENCY_4096] = {"ROM array efficiency, 4,096 rows", "1", .39, .424, .46, P, 'M', "ROMA, arXiv 2503.12988"}, \
+  [N_EFFICIENCY_8192] = {"ROM array efficiency, 8,192 rows", "1", .48, .52, .56, P, 'M', "ROMA, arXiv 2503.12988"}
+#define DRAWN "burin mask --columns 512: .3182 um2 a bit over the bank's; low: a latch a bit, tests and timing, which are not drawn"
+#define DRAWN_EFFICIENCY \
+  [N_EFFICIENCY_1024] = {"ROM array efficiency, 1,024 rows", "1", .65, .81, .82, M, 'M', DRAWN}, \
+  [N_EFFICIENCY_2048] = {"ROM array efficiency, 2,048 rows", "1", .65, .805, .82, M, 'M', DRAWN}, \
+  [N_EFFICIENCY_4096] = {"ROM array efficiency, 4,096 rows", "1", .64, .787, .81, M, 'M', DRAWN}, \
+  [N_EFFICIENCY_8192] = {"ROM array efficiency, 8,192 rows", "1", .61, .75, .79, M, 'M', DRAWN}
+
 /* Energies of 45 nm are Horowitz's (ISSCC 2014), of 7 nm Jouppi's (ISCA 2021); other nodes are scaled from the nearer of the two by
  * feature size, which the class "derived" says. */
 const Node plan_node[] = {
@@ -21,7 +34,7 @@ const Node plan_node[] = {
       [N_FO4] = {"delay of an inverter that drives four", "ps", 55, 65, 80, D, 'M', "360 ps per um of channel (Horowitz' rule)"},
       [N_ADD_ENERGY] = {"32-bit add", "pJ", .8, 1.6, 2.4, D, 'L', "Horowitz ISSCC 2014 (45 nm: .1), scaled by size and the square of the supply"},
       [N_MULTIPLY_ENERGY] = {"8-bit multiply", "pJ", 1.6, 3.2, 4.8, D, 'L', "Horowitz ISSCC 2014 (45 nm: .2), scaled likewise"},
-      [N_ROM_ENERGY] = {"ROM read", "pJ/bit", .06, .09, .3, D, 'L', "sky130's simulated read by feature size"},
+      [N_ROM_ENERGY] = {"ROM read", "pJ/bit", .09, .13, .3, D, 'L', "sky130's simulated read by feature size"},
       [N_SRAM_ENERGY] = {"SRAM read, 32 KiB", "pJ/bit", 2.5, 5, 7.5, D, 'L', "Horowitz ISSCC 2014 (45 nm: 20 pJ for 64 bits), scaled likewise"},
       [N_WIRE_ENERGY] = {"wire", "pJ/bit/mm", .25, .38, .5, D, 'M', "Dally (45 nm: .094), by the square of the supply"},
       [N_WIRE_DELAY] = {"wire with repeaters", "ps/mm", 55, 80, 130, A, 'L', "Dally, slides of 2009-2020"},
@@ -32,15 +45,16 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 1600, 2200, 3000, A, 'L', "200 mm wafers of 700 to 1,300 $, by area"},
       [N_DEFECTS] = {"defects", "1/cm2", .03, .05, .1, A, 'L', "mature node"},
       [N_MASKS] = {"mask set", "$", 1e5, 2e5, 3e5, P, 'L', "aggregators"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 3e3, 7e3, 1.5e4, A, 'L', "mask set over its masks"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 3e3, 7e3, 1.5e4, A, 'L', "mask set over its masks"},
+      COMPILER_EFFICIENCY}},
     {"sky130",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", .9, 1.066, 1.1, M, 'H', "nand2_1 of sky130_fd_sc_hd: 4 transistors in 3.7536 um2 (its LEF)"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", 1.9, 2.1, 2.8, A, 'L', "OpenRAM's cells for sky130"},
-      [N_ROM_BARE] = {"ROM bits, bare array", "Mb/mm2", 2.94, 3.14, 3.15, M, 'H', "burin mask: .3182 um2 a cell, .3396 in a bank (drawn, rules and netlist checked)"},
+      [N_ROM_BARE] = {"ROM bits, bare array", "Mb/mm2", 2.94, 3.14, 3.15, M, 'H', "burin mask: .3182 um2 a cell, .3396 in an array (drawn, rules and netlist checked)"},
       [N_FO4] = {"delay of an inverter that drives four", "ps", 45, 54, 70, D, 'M', "360 ps per um of channel (Horowitz' rule), .15 um"},
       [N_ADD_ENERGY] = {"32-bit add", "pJ", .6, 1.2, 1.8, D, 'L', "Horowitz ISSCC 2014 (45 nm: .1), scaled by size and the square of the supply"},
       [N_MULTIPLY_ENERGY] = {"8-bit multiply", "pJ", 1.2, 2.3, 3.5, D, 'L', "Horowitz ISSCC 2014 (45 nm: .2), scaled likewise"},
-      [N_ROM_ENERGY] = {"ROM read", "pJ/bit", .05, .061, .2, M, 'M', "tools/read_bank.py: ngspice, bank of 64 x 64, half ones, tt (ss at 1.6 V: .050); longer bit lines cost more"},
+      [N_ROM_ENERGY] = {"ROM read", "pJ/bit", .076, .09, .2, M, 'M', "tools/read_bank.py: ngspice, bank of 64 x 64 with decoder and drivers, half ones, tt (ss at 1.6 V: .076); longer bit lines cost more"},
       [N_SRAM_ENERGY] = {"SRAM read, 32 KiB", "pJ/bit", 1.8, 3.6, 5.4, D, 'L', "Horowitz ISSCC 2014 (45 nm: 20 pJ for 64 bits), scaled likewise"},
       [N_WIRE_ENERGY] = {"wire", "pJ/bit/mm", .25, .38, .5, D, 'M', "Dally (45 nm: .094), by the square of the supply"},
       [N_WIRE_DELAY] = {"wire with repeaters", "ps/mm", 60, 90, 150, A, 'L', "Dally, slides of 2009-2020"},
@@ -51,7 +65,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 2000, 2700, 3500, A, 'L', "200 mm wafers of 900 to 1,500 $, by area"},
       [N_DEFECTS] = {"defects", "1/cm2", .03, .05, .1, A, 'L', "mature node"},
       [N_MASKS] = {"mask set", "$", 2e5, 3e5, 5e5, P, 'L', "aggregators"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 4e3, 1e4, 2e4, A, 'L', "mask set over its masks"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 4e3, 1e4, 2e4, A, 'L', "mask set over its masks"},
+      DRAWN_EFFICIENCY}},
     {"N28",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 12, 15, 18, A, 'L', "half of N16, by two shrinks of pitch"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .12, .127, .155, P, 'M', "TSMC IEDM 2009-2011"},
@@ -70,7 +85,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 3000, 3500, 5000, P, 'M', "CSET 2020 and press"},
       [N_DEFECTS] = {"defects", "1/cm2", .04, .06, .1, A, 'L', "mature node"},
       [N_MASKS] = {"mask set", "$", 1e6, 2e6, 3e6, P, 'L', "aggregators"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 2e4, 4e4, 8e4, A, 'L', "mask set over its masks"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 2e4, 4e4, 8e4, A, 'L', "mask set over its masks"},
+      COMPILER_EFFICIENCY}},
     {"N16",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 25, 28.9, 33, P, 'M', "WikiChip"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .07, .074, .08, P, 'H', "TSMC IEDM 2013"},
@@ -89,7 +105,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 3300, 3984, 5000, P, 'H', "CSET 2020"},
       [N_DEFECTS] = {"defects", "1/cm2", .04, .06, .1, A, 'L', "mature node"},
       [N_MASKS] = {"mask set", "$", 3e6, 4e6, 5e6, P, 'L', "aggregators"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 4e4, 7e4, 1.2e5, A, 'L', "mask set over its masks"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 4e4, 7e4, 1.2e5, A, 'L', "mask set over its masks"},
+      COMPILER_EFFICIENCY}},
     {"N7",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 85, 91.2, 97, P, 'H', "WikiChip"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .027, .027, .0285, P, 'H', "TSMC IEDM 2016"},
@@ -108,7 +125,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 9000, 9346, 10000, P, 'M', "CSET 2020; press 10,000"},
       [N_DEFECTS] = {"defects", "1/cm2", .07, .09, .12, P, 'M', "AnandTech 16028 (2020)"},
       [N_MASKS] = {"mask set", "$", 1e7, 1.5e7, 2e7, P, 'L', "aggregators, HNLPU arXiv 2508.16151"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1e5, 1.5e5, 2.3e5, P, 'M', "HNLPU arXiv 2508.16151"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1e5, 1.5e5, 2.3e5, P, 'M', "HNLPU arXiv 2508.16151"},
+      COMPILER_EFFICIENCY}},
     {"N6",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 100, 107.6, 114, P, 'H', "N7 x 1.18, pr.tsmc.com 2019"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .027, .027, .0285, P, 'M', "as N7"},
@@ -127,7 +145,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 9000, 9346, 10000, P, 'M', "N7's (CSET 2020); N6 not published"},
       [N_DEFECTS] = {"defects", "1/cm2", .07, .09, .12, P, 'M', "N7's (AnandTech 16028, 2020)"},
       [N_MASKS] = {"mask set", "$", 1e7, 1.5e7, 2e7, P, 'L', "aggregators, HNLPU arXiv 2508.16151"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1e5, 1.5e5, 2.3e5, P, 'M', "HNLPU arXiv 2508.16151"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1e5, 1.5e5, 2.3e5, P, 'M', "HNLPU arXiv 2508.16151"},
+      COMPILER_EFFICIENCY}},
     {"N5",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 138.2, 138.2, 171.3, P, 'M', "Angstronomics; older figure 171.3"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .021, .021, .022, P, 'H', "TSMC IEDM 2019"},
@@ -146,7 +165,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 13500, 16988, 17500, P, 'M', "CSET 2020; press 13,500-16,000"},
       [N_DEFECTS] = {"defects", "1/cm2", .1, .11, .12, P, 'M', "AnandTech 16028 (2020)"},
       [N_MASKS] = {"mask set", "$", 1.5e7, 2.2e7, 3e7, P, 'L', "aggregators, HNLPU arXiv 2508.16151"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1.15e5, 1.7e5, 2.31e5, P, 'M', "HNLPU arXiv 2508.16151 (no EUV)"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1.15e5, 1.7e5, 2.31e5, P, 'M', "HNLPU arXiv 2508.16151 (no EUV)"},
+      COMPILER_EFFICIENCY}},
     {"N3",
      {[N_LOGIC] = {"logic density, peak", "MTr/mm2", 180, 197, 215, P, 'L', "N3E, Angstronomics"},
       [N_SRAM_CELL] = {"6T SRAM cell", "um2", .0199, .021, .021, P, 'H', "TSMC IEDM 2022 (N3E .021)"},
@@ -165,7 +185,8 @@ const Node plan_node[] = {
       [N_WAFER] = {"wafer, 300 mm", "$", 18000, 19000, 20000, P, 'L', "press"},
       [N_DEFECTS] = {"defects", "1/cm2", .1, .12, .16, A, 'L', "not published"},
       [N_MASKS] = {"mask set", "$", 2.5e7, 3.5e7, 5e7, A, 'L', "N5's and more EUV"},
-      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1.3e5, 2e5, 3e5, A, 'L', "N5's (no EUV)"}}},
+      [N_WEIGHT_MASK] = {"one mask that carries weights", "$", 1.3e5, 2e5, 3e5, A, 'L', "N5's (no EUV)"},
+      COMPILER_EFFICIENCY}},
 };
 const int plan_nodes = sizeof plan_node / sizeof *plan_node;
 
@@ -184,10 +205,6 @@ const PlanMixture *plan_mixture_of(const char *name) {
 }
 
 const Fact plan_general[GENERAL_FACTS] = {
-    [G_EFFICIENCY_1024] = {"ROM array efficiency, 1,024 rows", "1", .17, .194, .22, P, 'M', "ROMA, arXiv 2503.12988"},
-    [G_EFFICIENCY_2048] = {"ROM array efficiency, 2,048 rows", "1", .28, .31, .34, P, 'M', "ROMA, arXiv 2503.12988"},
-    [G_EFFICIENCY_4096] = {"ROM array efficiency, 4,096 rows", "1", .39, .424, .46, P, 'M', "ROMA, arXiv 2503.12988"},
-    [G_EFFICIENCY_8192] = {"ROM array efficiency, 8,192 rows", "1", .48, .52, .56, P, 'M', "ROMA, arXiv 2503.12988"},
     [G_SRAM_EFFICIENCY] = {"SRAM macro efficiency", "1", .6, .65, .7, A, 'M', "common for large macros; IEDM 2022"},
     [G_UTILISATION] = {"realised over peak logic density", "1", .55, .65, .75, D, 'M', "A100 65.6 MTr/mm2 of N7's 91.2 (NVIDIA 2020), with its SRAM"},
     [G_TRANSISTORS_GATE] = {"transistors of a NAND2", "1", 4, 4, 4, P, 'H', "static CMOS"},

@@ -109,12 +109,12 @@ static double attention_gates(const PlanInput *in) {
 /* ---- area ---- */
 
 /* Array efficiency of ROM at a depth, along the four points of the compiler. */
-static double efficiency(const double *g, double depth) {
-  double x = log2(depth / 1024), low;
-  if (x <= 0) return g[G_EFFICIENCY_1024] * pow(2, 0.6 * (x < -4 ? -4 : x)); /* periphery weighs ever more */
-  if (x >= 3) return g[G_EFFICIENCY_8192];
+static double efficiency(const double *n, double depth) {
+  double x = log2(depth / 1024), low, slope = log2(n[N_EFFICIENCY_2048] / n[N_EFFICIENCY_1024]);
+  if (x <= 0) return n[N_EFFICIENCY_1024] * pow(2, fmin(fmax(slope, 0), 0.6) * (x < -4 ? -4 : x)); /* where it falls there, it falls below too: periphery weighs ever more */
+  if (x >= 3) return n[N_EFFICIENCY_8192];
   low = floor(x);
-  double a = g[G_EFFICIENCY_1024 + (int)low], b = g[G_EFFICIENCY_1024 + (int)low + 1];
+  double a = n[N_EFFICIENCY_1024 + (int)low], b = n[N_EFFICIENCY_1024 + (int)low + 1];
   return a + (b - a) * (x - low);
 }
 
@@ -124,9 +124,9 @@ static void areas(const PlanInput *in, const double *n, const double *g, double 
   for (int bit = 0; bit < 8; bit++) { /* banks of all widths are never read together: their rows share the bit lines of a column */
     double depth = 0;
     for (int w = 0; w < RTL_WIDTHS; w++) depth += rtl_width_bits[w] > bit ? (double)in->counts.code_words[w] : 0;
-    if (depth > 0) rom += depth * k->lanes * k->taps / 1e6 / (n[N_ROM_BARE] * efficiency(g, depth / chips));
+    if (depth > 0) rom += depth * k->lanes * k->taps / 1e6 / (n[N_ROM_BARE] * efficiency(n, depth / chips));
   }
-  rom += (double)(in->counts.rom_bits - in->counts.code_rom_bits) / 1e6 / (n[N_ROM_BARE] * g[G_EFFICIENCY_4096]);
+  rom += (double)(in->counts.rom_bits - in->counts.code_rom_bits) / 1e6 / (n[N_ROM_BARE] * n[N_EFFICIENCY_4096]);
   o[O_AREA_ROM] = rom * spare / chips;
   o[O_AREA_SRAM] = (double)in->counts.sram_bits * n[N_SRAM_CELL] * 1e-6 / g[G_SRAM_EFFICIENCY] / chips;
   o[O_AREA_LANES] = lane_gates(in) * gate * spare;
@@ -266,11 +266,11 @@ void plan_bands(const PlanInput *in, uint64_t seed, Band band[OUTPUTS]) {
   Pcg p = pcg_seed(seed, 3);
   for (int k = 0; k < PLAN_DRAWS; k++) {
     for (int i = 0; i < FACTS; i++) value[i] = draw(&in->fact[i], &p);
-    for (int i = G_EFFICIENCY_1024; i <= G_EFFICIENCY_8192; i++) { /* one compiler: its four points move together */
-      const Fact *f = &in->fact[NODE_FACTS + i], *first = &in->fact[NODE_FACTS + G_EFFICIENCY_1024];
-      double at = value[NODE_FACTS + G_EFFICIENCY_1024];
-      if (i > G_EFFICIENCY_1024 && first->low < first->nominal && first->nominal < first->high)
-        value[NODE_FACTS + i] = at < first->nominal ? f->low + (f->nominal - f->low) * (at - first->low) / (first->nominal - first->low)
+    for (int i = N_EFFICIENCY_1024; i <= N_EFFICIENCY_8192; i++) { /* one compiler or drawing: its four points move together */
+      const Fact *f = &in->fact[i], *first = &in->fact[N_EFFICIENCY_1024];
+      double at = value[N_EFFICIENCY_1024];
+      if (i > N_EFFICIENCY_1024 && first->low < first->nominal && first->nominal < first->high)
+        value[i] = at < first->nominal ? f->low + (f->nominal - f->low) * (at - first->low) / (first->nominal - first->low)
                                                     : f->nominal + (f->high - f->nominal) * (at - first->nominal) / (first->high - first->nominal);
     }
     plan_evaluate(in, value, out);
@@ -368,7 +368,7 @@ bool plan_set(PlanInput *in, const char *assignment, Err *err) {
 
 int plan_least_chips(const PlanInput *in, double die_limit) {
   const Fact *f = in->fact;
-  double densest = f[N_ROM_BARE].nominal * f[NODE_FACTS + G_EFFICIENCY_8192].nominal;
+  double densest = f[N_ROM_BARE].nominal * fmax(f[N_EFFICIENCY_1024].nominal, f[N_EFFICIENCY_8192].nominal);
   return (int)ceil((double)in->counts.code_rom_bits / 1e6 / densest / fmin(die_limit, f[NODE_FACTS + G_RETICLE].nominal));
 }
 
