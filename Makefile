@@ -31,11 +31,12 @@ MACHINE := $(shell uname -m)
 ISA_scalar :=
 ISA_avx2 := -mavx2 -mbmi2
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
+ISA_amx := $(ISA_avx512) -mamx-tile -mamx-int8
 ISAS := scalar
 ifeq ($(MACHINE),x86_64)
 ISAS += avx2 avx512
 else
-SRC := $(filter-out src/engine/kernel_avx%.c,$(SRC))
+SRC := $(filter-out src/engine/kernel_a%.c,$(SRC))
 endif
 
 ISA_SRC := $(filter %_isa.c,$(SRC))
@@ -98,12 +99,15 @@ $(BUILD)/%_$(1).o: src/%_isa.c Makefile
 	@mkdir -p $$(@D)
 	@echo '  CC  $$@'
 	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -DISA=$(1) -MMD -MP -c -o $$@ $$<
+endef
+define kernel_rules
 $(BUILD)/engine/kernel_$(1).o: src/engine/kernel_$(1).c Makefile
 	@mkdir -p $$(@D)
 	@echo '  CC  $$@'
 	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
+$(foreach i,$(ISAS) amx,$(eval $(call kernel_rules,$(i))))
 
 $(BUILD)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)

@@ -135,7 +135,7 @@ uint64_t checksum64(const void *bytes, size_t n); /* XXH3, 64 bits */
 void hex_of(const uint8_t *bytes, size_t n, char *out /* 2 n + 1 */);
 
 /* ---- instruction sets ------------------------------------------------------------------------------------------------- */
-typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;
+typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVX512, ISA_AMX, ISA_COUNT } Isa;
 
 Isa isa_best(void);             /* the widest that this CPU and this build have */
 const char *isa_name(Isa isa);  /* scalar, avx2, avx512 */

@@ -8,6 +8,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
 
 /* ---- CPUs ---- */
 
@@ -30,19 +34,28 @@ Span span_of(int n, int unit, int thread, int threads) {
 
 /* ---- instruction sets ---- */
 
+#if defined(__x86_64__)
+/* The tiles of AMX: the CPU's word, and the system's leave for the whole process, which it must be asked for. */
+static bool amx_granted(void) {
+  enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM; its number among the CPU's states */
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 24 & 1 && d >> 25 & 1 && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+}
+#endif
+
 Isa isa_best(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"))
-    return ISA_AVX512;
+    return amx_granted() ? ISA_AMX : ISA_AVX512;
   if (__builtin_cpu_supports("avx2")) return ISA_AVX2;
 #endif
   return ISA_SCALAR;
 }
 
 const char *isa_name(Isa isa) {
-  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avx512"};
+  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avx512", "amx"};
   return name[isa];
 }
 
@@ -54,7 +67,7 @@ bool isa_parse(const char *name, Isa *out, Err *err) {
     *out = (Isa)i;
     return true;
   }
-  return err_set(err, "instruction set: expected scalar, avx2 or avx512, found '%s'", name);
+  return err_set(err, "instruction set: expected scalar, avx2, avx512 or amx, found '%s'", name);
 }
 
 /* ---- time and progress ---- */

@@ -6,6 +6,7 @@
 
 static const Kernels *kernels_of(Isa isa) {
 #if defined(__x86_64__)
+  if (isa == ISA_AMX) return &kernels_amx;
   if (isa == ISA_AVX512) return &kernels_avx512;
   if (isa == ISA_AVX2) return &kernels_avx2;
 #endif
@@ -83,7 +84,7 @@ static bool workers_new(Engine *e, Err *err) {
   const ChipShape *s = &e->chip->shape;
   int q = s->heads * s->head_dim, widest = s->dim > q ? s->dim : q;
   if (s->ffn > widest) widest = s->ffn;
-  e->widest = round_up(widest, GROUP);
+  e->widest = round_up(widest, GROUP) | GROUP; /* an odd number of cache lines: vectors a power of two apart share few sets of a cache */
   e->workers = pool_threads(e->pool);
   e->worker = mem_alloc((size_t)e->workers, sizeof *e->worker, err);
   for (int t = 0; e->worker && t < e->workers; t++) {
@@ -93,7 +94,7 @@ static bool workers_new(Engine *e, Err *err) {
     w->top = mem_alloc((size_t)s->heads, sizeof *w->top, err);
     w->den = mem_alloc((size_t)s->heads, sizeof *w->den, err);
     w->sums = mem_alloc((size_t)s->heads * 4 * kv_quads(s->head_dim), sizeof *w->sums, err);
-    w->unpacked = mem_alloc((size_t)e->kernels->tile * (size_t)e->widest, 1, err);
+    w->unpacked = mem_alloc(e->kernels->scratch_bytes ? e->kernels->scratch_bytes(e->widest) : 1, 1, err);
     if (!w->a || !w->vector || !w->top || !w->den || !w->sums || !w->unpacked) return false;
   }
   return e->worker != NULL;

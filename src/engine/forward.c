@@ -27,8 +27,9 @@ typedef struct Batch {
   int8_t *q8;        /* (n, heads, head_dim) */
   Step *q_step;      /* (n, heads) */
   int32_t *att;      /* (n, heads, head_dim) */
-  int32_t *gate, *up, *act; /* (n, ffn) */
-  int32_t *y;        /* (n, dim) output of o and down */
+  int32_t *gate, *up;       /* (n, apart(ffn)) */
+  int32_t *act;             /* (n, ffn) */
+  int32_t *y;        /* (n, apart(dim)) output of o and down */
   int8_t *a;         /* (n, widest) quantised input of the next matrix */
   Scale *x;          /* (n) */
   int32_t *cos_sin;  /* (n, rotary_dims / 2, 2) */
@@ -67,6 +68,9 @@ void forward_free(Batch *b) {
   mem_free(b);
 }
 
+/* Vectors a power of two apart share few sets of a cache: an odd number of its lines. */
+static size_t apart(size_t n) { return (n + 15) / 16 * 16 | 16; }
+
 static bool batch_room(Engine *e, int n, Err *err) {
   if (e->batch && e->batch->cap >= n) return true;
   const ChipShape *s = &e->chip->shape;
@@ -76,9 +80,9 @@ static bool batch_room(Engine *e, int n, Err *err) {
   b->cap = n;
   bool ok = (b->h = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->qkv = mem_alloc(rows * (q + 2 * kv), 4, err)) &&
             (b->q8 = mem_alloc(rows, q, err)) && (b->q_step = mem_alloc(rows * (size_t)s->heads, sizeof *b->q_step, err)) &&
-            (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
-            (b->up = mem_alloc(rows * (size_t)s->ffn, 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
-            (b->y = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
+            (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) &&
+            (b->up = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
+            (b->y = mem_alloc(rows * apart((size_t)s->dim), 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
             (b->x = mem_alloc(rows, sizeof *b->x, err)) && (b->cos_sin = mem_alloc(rows, (size_t)s->rotary_dims * 4, err));
   if (!ok) {
     forward_free(b);
@@ -353,10 +357,10 @@ static int units_dim(const Pass *p) { return tiles_of_rows(p, p->s->dim); }
 /* h += W a for some rows. */
 static void project_back(const Pass *p, const Packed *m, Input in, Piece c) {
   Span rows = span_in(m->rows, p->k->tile, c);
-  size_t dim = (size_t)p->s->dim;
-  matmul(p, m, rows, in, p->n, FRAC, p->b->y, dim, c.thread);
+  size_t dim = (size_t)p->s->dim, stride = apart(dim);
+  matmul(p, m, rows, in, p->n, FRAC, p->b->y, stride, c.thread);
   for (int i = 0; i < p->n; i++)
-    p->k->add(p->b->h + (size_t)i * dim + rows.from, p->b->y + (size_t)i * dim + rows.from, rows.to - rows.from);
+    p->k->add(p->b->h + (size_t)i * dim + rows.from, p->b->y + (size_t)i * stride + rows.from, rows.to - rows.from);
 }
 
 static void phase_o(const Pass *p, Piece c) {
@@ -372,12 +376,12 @@ static void phase_gate_up(const Pass *p, Piece c) {
   const Packed *m = p->e->layer[p->layer];
   Input in = input_of(p, input_ffn, 0, p->s->dim, c.thread);
   Span rows = span_in(p->s->ffn, BUTTERFLY, c);
-  size_t ffn = (size_t)p->s->ffn;
-  matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, ffn, c.thread);
-  matmul(p, &m[MAT_UP], rows, in, p->n, FRAC, p->b->up, ffn, c.thread);
+  size_t ffn = (size_t)p->s->ffn, stride = apart(ffn);
+  matmul(p, &m[MAT_GATE], rows, in, p->n, FRAC, p->b->gate, stride, c.thread);
+  matmul(p, &m[MAT_UP], rows, in, p->n, FRAC, p->b->up, stride, c.thread);
   for (int i = 0; i < p->n; i++) {
-    size_t at = (size_t)i * ffn + (size_t)rows.from;
-    p->k->gate(p->b->gate + at, p->b->up + at, rows.to - rows.from, p->b->act + at);
+    size_t at = (size_t)i * stride + (size_t)rows.from;
+    p->k->gate(p->b->gate + at, p->b->up + at, rows.to - rows.from, p->b->act + (size_t)i * ffn + (size_t)rows.from);
   }
 }
 

@@ -237,8 +237,10 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
   }
 }
 
+static size_t scratch_bytes(int columns) { return TILE * (size_t)columns; }
+
 const Kernels kernels_avx2 = {
-    .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
+    .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul, .scratch_bytes = scratch_bytes,
     .quant8 = quant8_avx2, .norm8 = norm8_avx2, .rotary = rotary_avx2, .scores = scores_avx2, .values = values_avx2,
     .gate = gate_avx2, .butterfly_quant8 = butterfly_quant8_avx2, .add = add_avx2,
 };

@@ -54,9 +54,10 @@ typedef struct {
    * the matrix fails. */
   bool (*pack_tile)(const Matrix *m, Packed *p, int t);
   /* y[token * y_stride + row] = matrix_finish(...) for rows [from, to) (multiples of tile, or the end) and n tokens.
-   * a (n, a_stride) has groups * 64 readable values a token, zeros past cols.  scratch: tile * groups * 64 bytes. */
+   * a (n, a_stride) has groups * 64 readable values a token, zeros past cols. */
   void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                  int32_t *y, size_t y_stride, int8_t *scratch);
+  size_t (*scratch_bytes)(int columns); /* of a matrix with so many, whole groups; NULL: none */
 
   Step (*quant8)(const int32_t *v, int n, int8_t *a);
   Scale (*norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
@@ -74,7 +75,7 @@ typedef struct {
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
 } Kernels;
 
-extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
+extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512, kernels_amx;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
 #define DECLARE_OPS(isa)                                                                                     \

@@ -113,7 +113,7 @@ static inline bool pack_half(const Matrix *m, const Spread *spread_codes, int ro
   return ok;
 }
 
-static bool pack_tile(const Matrix *m, Packed *p, int t) {
+bool pack_tile_avx512(const Matrix *m, Packed *p, int t) {
   uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
   Spread s = spread_of(m->bits);
   bool ok = true;

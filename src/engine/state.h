@@ -16,7 +16,7 @@ typedef struct {
   int32_t *top;       /* (query heads) */
   uint64_t *den;      /* (query heads) */
   int64_t *sums;      /* (query heads, 4 quads) */
-  int8_t *unpacked;   /* one tile of levels */
+  int8_t *unpacked;   /* scratch of a product */
 } Worker;
 
 typedef struct {

@@ -1,0 +1,118 @@
+/* engine/tiles_avx512: the tiles that the AVX-512 and AMX kernels share: their layout, unpacking, and what makes sums into results.
+ *
+ * A tile is 32 rows, two halves of 16 (one zmm of 16 int32 sums each), and is read in order from its first byte to its last.
+ * For every two groups of 64 columns come 64 bytes of group scales, [2][32], then their codes, 16 quads of 4 columns each
+ * (byte 4 r + c of a quad is row r, column 4 q + c).  Quads are packed in chunks, one of the first half and one of the second in
+ * turn:
+ *   2 bits  one vector holds four quads, two bits each
+ *   3 bits  three vectors hold eight: A = q0 | q1 << 3 | low 2 of q6 << 6, B = q2 | q3 << 3 | bit 2 of q6 << 6 | bit 2 of
+ *           q7 << 7, C = q4 | q5 << 3 | low 2 of q7 << 6
+ *   4 bits  one vector holds two, a nibble each
+ *   6 bits  three vectors hold four: A = q0 | bits 0-1 of q3 << 6, B = q1 | bits 2-3 << 6, C = q2 | bits 4-5 << 6
+ *   8 bits  levels as they are
+ * Levels come from vpermb: a non-uniform book costs what a uniform one does.
+ */
+#ifndef BURIN_ENGINE_TILES_AVX512_H
+#define BURIN_ENGINE_TILES_AVX512_H
+
+#include "engine/kernels.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { TILE = 32, HALF = 16, QUADS = GROUP / 4 };
+typedef __m512i V;
+
+enum { SCALES = 2 * TILE }; /* bytes of the scales of two groups, before their codes */
+
+static inline size_t codes_bytes(int bits) { return TILE * 8 * (size_t)bits; } /* of one group */
+
+static inline size_t group_at(int g, int bits) { return (size_t)(g / 2 + 1) * SCALES + (size_t)g * codes_bytes(bits); }
+
+static inline size_t scales_at(int g, int bits) { return (size_t)(g / 2) * (SCALES + 2 * codes_bytes(bits)) + (size_t)(g % 2) * TILE; }
+
+static inline size_t tile_bytes(const Matrix *m) { return group_at(m->groups - 1, m->bits) + codes_bytes(m->bits); }
+
+/* A chunk is the fewest whole vectors that hold whole quads. */
+static inline int chunk_quads(int bits) { return bits == 2 ? 4 : bits == 3 ? 8 : bits == 4 ? 2 : bits == 6 ? 4 : 1; }
+static inline int chunk_bytes(int bits) { return chunk_quads(bits) * 8 * bits; }
+
+/* ---- unpacking ---- */
+
+static inline V load(const void *p) { return _mm512_loadu_si512(p); }
+static inline V lookup(V table, V index) { return _mm512_permutexvar_epi8(index, table); }
+/* Bits of a where the mask is 1, of b elsewhere. */
+static inline V select_bits(V mask, V a, V b) { return _mm512_ternarylogic_epi64(mask, a, b, 0xCA); }
+
+#define SHIFTED(v, s) _mm512_srli_epi16(v, s)
+
+/* The quads of a chunk as level bytes.  vpermb looks at six bits of an index, and the table repeats itself: what stands above a
+ * code need not be masked. */
+static inline __attribute__((always_inline)) void unpack(int bits, const uint8_t *w, V table, V *q) {
+  V a = load(w);
+  if (bits == 2) {
+    for (int k = 0; k < 4; k++) q[k] = lookup(table, SHIFTED(a, 2 * k));
+  } else if (bits == 3) {
+    V b = load(w + 64), c = load(w + 128);
+    const V low2 = _mm512_set1_epi8(3);
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 3));
+    q[2] = lookup(table, b), q[3] = lookup(table, SHIFTED(b, 3));
+    q[4] = lookup(table, c), q[5] = lookup(table, SHIFTED(c, 3));
+    q[6] = lookup(table, select_bits(low2, SHIFTED(a, 6), SHIFTED(b, 4)));
+    q[7] = lookup(table, select_bits(low2, SHIFTED(c, 6), SHIFTED(b, 5)));
+  } else if (bits == 4) {
+    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 4));
+  } else if (bits == 6) {
+    V b = load(w + 64), c = load(w + 128);
+    q[0] = lookup(table, a), q[1] = lookup(table, b), q[2] = lookup(table, c);
+    V low = select_bits(_mm512_set1_epi8(3), SHIFTED(a, 6), SHIFTED(b, 4));
+    q[3] = lookup(table, select_bits(_mm512_set1_epi8(15), low, SHIFTED(c, 2)));
+  } else {
+    q[0] = a;
+  }
+}
+
+static inline V scales_of(const uint8_t *s) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)s)); }
+
+/* 16 sums -> y; the scalar formula lane by lane in 64 bits. */
+static inline void finish(V acc, const uint16_t *row_scale, int rows, int exponent, Scale x, int frac, int32_t *y) {
+  int s = -(exponent + x.E + 16 + frac);
+  if (s < 1 || s > 62) {
+    int32_t sums[HALF];
+    _mm512_storeu_si512(sums, acc);
+    finish_row_avx512(sums, row_scale, rows, exponent, x, frac, y);
+    return;
+  }
+  const V round = _mm512_set1_epi64((int64_t)1 << (s - 1)), top = _mm512_set1_epi64(INT32_MAX), low = _mm512_set1_epi64(-INT32_MAX);
+  V scale = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)row_scale)), m = _mm512_set1_epi64((int64_t)x.M);
+  const V half = _mm512_set1_epi64(32768);
+  V pe = _mm512_srli_epi64(_mm512_add_epi64(_mm512_mul_epu32(scale, m), half), 16);
+  V po = _mm512_srli_epi64(_mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(scale, 32), m), half), 16);
+  __m128i count = _mm_cvtsi32_si128(s);
+  V e = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(acc, pe), round), count);
+  V o = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(acc, 32), po), round), count);
+  e = _mm512_max_epi64(_mm512_min_epi64(e, top), low);
+  o = _mm512_max_epi64(_mm512_min_epi64(o, top), low);
+  V out = _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32));
+  _mm512_mask_storeu_epi32(y, (__mmask16)((1u << rows) - 1), out);
+}
+
+/* Rows of a half that the job has: at most 16; 0 or fewer where it ends before. */
+static inline int rows_of(const MatmulJob *j, int half) {
+  int left = j->to - (j->row + half * HALF);
+  return left < HALF ? left : HALF;
+}
+
+static inline void store_half(const MatmulJob *j, int token, int half, V acc) {
+  int first = j->row + half * HALF, rows = rows_of(j, half);
+  if (rows <= 0) return;
+  V sum = _mm512_sub_epi32(acc, load(j->p->correction + first));
+  finish(sum, j->p->row_scale + first, rows, j->p->exponent, j->x[token], j->frac, j->y + (size_t)token * j->y_stride + first);
+}
+
+/* Packing, and the product for few tokens, of kernel_avx512.c. */
+bool pack_tile_avx512(const Matrix *m, Packed *p, int t);
+void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
+                   size_t y_stride, int8_t *scratch);
+
+#endif
