@@ -1,7 +1,7 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
 #        make check-long SmolLM2-135M whole: quality, simulation  make synth  cells, area, timing of the hardware
-#        make read-bank  a bank of the masks read in ngspice
+#        make read-bank  a bank of the masks read in ngspice        make tile       the tiny model on a sky130 shuttle's area
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
 # Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
 
@@ -31,6 +31,7 @@ MACHINE := $(shell uname -m)
 ISA_scalar :=
 ISA_avx2 := -mavx2 -mbmi2
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
+ISA_avxvnni := $(ISA_avx2) -mavxvnni
 ISA_amx := $(ISA_avx512) -mamx-tile -mamx-int8
 ISAS := scalar
 ifeq ($(MACHINE),x86_64)
@@ -107,7 +108,7 @@ $(BUILD)/engine/kernel_$(1).o: src/engine/kernel_$(1).c Makefile
 	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
-$(foreach i,$(ISAS) amx,$(eval $(call kernel_rules,$(i))))
+$(foreach i,$(ISAS) avxvnni amx,$(eval $(call kernel_rules,$(i))))
 
 $(BUILD)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
@@ -139,6 +140,11 @@ read-bank: all
 	@$(BUILD)/burin cast models/tiny.gguf --fast --bits all=4,q=3,v=6,head=6 -o $(BUILD)/tiny.chip >/dev/null
 	@build/spice/bin/python tools/read_bank.py $(BUILD)/burin $(BUILD)/tiny.chip
 
+tile: all
+	@tools/need.sh tile
+	@$(BUILD)/burin cast models/tiny.gguf --fast --bits all=4,head=4,embed=6 -o $(BUILD)/tile.chip >/dev/null
+	@build/spice/bin/python tools/tile.py $(BUILD)/burin $(BUILD)/tile.chip $(BUILD)/tile
+
 bench:
 	@tools/need.sh peer
 	@$(MAKE) --no-print-directory all
@@ -152,5 +158,5 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all test-programs demo check check-long synth read-bank bench install clean
+.PHONY: all test-programs demo check check-long synth read-bank tile bench install clean
 .DELETE_ON_ERROR:

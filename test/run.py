@@ -452,7 +452,7 @@ def ids(c, *options, n="48"):
 
 
 def isas():
-    return ["scalar"] + [i for i in ("avx2", "avx512", "amx") if run(BURIN, "bench", chip(), "--isa", i, "-n", "1", "-p", "1", "-r", "1").returncode == 0]
+    return ["scalar"] + [i for i in ("avx2", "avxvnni", "avx512", "amx") if run(BURIN, "bench", chip(), "--isa", i, "-n", "1", "-p", "1", "-r", "1").returncode == 0]
 
 
 @test

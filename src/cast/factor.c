@@ -15,7 +15,7 @@ const CastKernels *cast_kernels(Isa isa) {
   static const CastKernels avx2 = {round_rows_avx2, add_product_avx2, add_outer_avx2};
   static const CastKernels avx512 = {round_rows_avx512, add_product_avx512, add_outer_avx512};
   if (isa >= ISA_AVX512) return &avx512;
-  if (isa == ISA_AVX2) return &avx2;
+  if (isa >= ISA_AVX2) return &avx2;
 #endif
   (void)isa;
   return &scalar;

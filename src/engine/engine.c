@@ -8,6 +8,7 @@ static const Kernels *kernels_of(Isa isa) {
 #if defined(__x86_64__)
   if (isa == ISA_AMX) return &kernels_amx;
   if (isa == ISA_AVX512) return &kernels_avx512;
+  if (isa == ISA_AVXVNNI) return &kernels_avxvnni;
   if (isa == ISA_AVX2) return &kernels_avx2;
 #endif
   (void)isa;

@@ -75,7 +75,7 @@ typedef struct {
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
 } Kernels;
 
-extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512, kernels_amx;
+extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
 #define DECLARE_OPS(isa)                                                                                     \

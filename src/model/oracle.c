@@ -23,7 +23,7 @@ struct Oracle {
 static FloatMatmul *matmul_of(Isa isa) {
 #if defined(__x86_64__)
   if (isa >= ISA_AVX512) return float_matmul_avx512;
-  if (isa == ISA_AVX2) return float_matmul_avx2;
+  if (isa >= ISA_AVX2) return float_matmul_avx2;
 #endif
   (void)isa;
   return float_matmul_scalar;
