@@ -49,11 +49,12 @@ def memory_stub(name):
     return "(* blackbox *)\n" + text[text.index(f"module {name}"):text.index(");\n", text.index(f"module {name}"))] + ");\nendmodule\n"
 
 
-def synthesise(name, parameters, folder):
+def until_cells(name, parameters, folder, library):
+    """Yosys' commands until a module is gates, flip-flops and the structural cells of a library."""
     for m in MEMORIES:
         open(f"{folder}/{m}.sv", "w").write(memory_stub(m))
     chparam = " ".join(f"-chparam {k} {v}" for k, v in parameters.items())
-    script = f"""read_verilog -sv -defer {' '.join(sources())} {' '.join(f'{folder}/{m}.sv' for m in MEMORIES)}
+    return f"""read_verilog -sv -defer {' '.join(sources())} {' '.join(f'{folder}/{m}.sv' for m in MEMORIES)}
 read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
 setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
 hierarchy -check -top {name} {chparam}
@@ -61,8 +62,12 @@ proc
 flatten
 opt -full
 synth -flatten -run fine:
-techmap -map {ROOT}/hw/cells/osu018_map.v
-dfflibmap -liberty {LIB}
+techmap -map {ROOT}/hw/cells/{library}_map.v
+"""
+
+
+def synthesise(name, parameters, folder):
+    script = until_cells(name, parameters, folder, "osu018") + f"""dfflibmap -liberty {LIB}
 abc -D 4000 -constr {folder}/{name}.constr -liberty {LIB}
 opt_clean -purge
 rename -top top
@@ -157,4 +162,5 @@ def main():
         open(file, "w").write(re.sub(r"(<!-- synthesis -->\n).*?(<!-- end -->)", lambda m: m[1] + table + m[2], text, flags=re.S))
 
 
-main()
+if __name__ == "__main__":
+    main()
