@@ -9,7 +9,7 @@
  */
 #include "engine/tiles_avx512.h"
 
-enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, PART = TOKENS * 64, AHEAD = 2048 /* bytes to prefetch */ };
+enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, FUSED = 48 /* tokens for which folding again costs less than sums in memory */, PART = TOKENS * 64, AHEAD = 2048 /* bytes to prefetch */ };
 enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */ };
 
 #define FENCE() __asm__ volatile("" ::: "memory")
@@ -75,11 +75,11 @@ static void fold(const MatmulJob *j, int from, int to, V table, uint8_t *out) {
   }
 }
 
-/* ---- up to 16 tokens: sums of a tile's 32 rows stay in registers ---- */
+/* ---- few tokens: sums of 16 and of a tile's 32 rows stay in registers ---- */
 
 static inline V joined(const int32_t *hi, const int32_t *lo) { return _mm512_add_epi32(_mm512_slli_epi32(load(hi), 8), load(lo)); }
 
-static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j, int bits, int n, V table) {
+static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j, int bits, int token, int n, V table) {
   _Alignas(64) uint8_t folded[2][4 * PART];
   _Alignas(64) int32_t sum[4][TOKENS][HALF];
   _tile_zero(0);
@@ -91,7 +91,7 @@ static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j
     const uint8_t *b = folded[g % 2];
     if (g + 1 < j->p->groups) fold_group(j, bits, g + 1, table, folded[(g + 1) % 2]);
     FENCE();
-    _tile_loadd(4, j->a + g * GROUP, j->a_stride);
+    _tile_loadd(4, j->a + (size_t)token * j->a_stride + g * GROUP, j->a_stride);
     _tile_loadd(5, b, 64);
     _tile_loadd(6, b + PART, 64);
     _tile_loadd(7, b + 2 * PART, 64);
@@ -107,19 +107,23 @@ static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j
   _tile_stored(3, sum[3], 64);
   FENCE();
   for (int t = 0; t < n; t++)
-    for (int h = 0; h < 2; h++) store_half(j, t, h, joined(sum[2 * h][t], sum[2 * h + 1][t]));
+    for (int h = 0; h < 2; h++) store_half(j, token + t, h, joined(sum[2 * h][t], sum[2 * h + 1][t]));
 }
 
 static void narrow(MatmulJob *j, int from, int n, V table) {
-  configure(n, 0);
-  for (j->row = from; j->row < j->to; j->row += TILE) {
-    switch (j->p->bits) {
+  int passes = (n + TOKENS - 1) / TOKENS, configured = 0;
+  for (j->row = from; j->row < j->to; j->row += TILE)
+    for (int i = 0; i < passes; i++) {
+      Span s = span_of(n, 1, i, passes);
+      if (s.to - s.from != configured) configure(s.to - s.from, 0);
+      configured = s.to - s.from;
+      switch (j->p->bits) {
 #define NARROW(bits) \
-  case bits: tile_narrow(j, bits, n, table); break;
-      NARROW(2) NARROW(3) NARROW(4) NARROW(6) NARROW(8)
+  case bits: tile_narrow(j, bits, s.from, s.to - s.from, table); break;
+        NARROW(2) NARROW(3) NARROW(4) NARROW(6) NARROW(8)
 #undef NARROW
+      }
     }
-  }
 }
 
 /* ---- more: weights of one tile are folded once for all tokens of a slice ----
@@ -225,8 +229,8 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
     matmul_avx512(p, from, to, a, a_stride, n, x, frac, y, y_stride, scratch);
     return;
   }
-  if (n <= TOKENS) narrow(&j, from, n, table);
-  for (int slice = 0; n > TOKENS && slice < n; slice += SLICE) wide(&j, from, slice, n - slice < SLICE ? n - slice : SLICE, table, (uint8_t *)scratch);
+  if (n <= FUSED) narrow(&j, from, n, table);
+  for (int slice = 0; n > FUSED && slice < n; slice += SLICE) wide(&j, from, slice, n - slice < SLICE ? n - slice : SLICE, table, (uint8_t *)scratch);
   _tile_release();
 }
 
