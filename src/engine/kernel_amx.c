@@ -10,7 +10,7 @@
 #include "engine/tiles_avx512.h"
 
 enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, FUSED = 48 /* tokens for which folding again costs less than sums in memory */, PART = TOKENS * 64, AHEAD = 2048 /* bytes to prefetch */ };
-enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */ };
+enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */, SCRATCH = FOLDED + SLICE * TILE * 4 /* with the sums */ };
 
 #define FENCE() __asm__ volatile("" ::: "memory")
 
@@ -217,11 +217,6 @@ static void wide(MatmulJob *j, int from, int slice, int n, V table, uint8_t *scr
     }
 }
 
-static size_t scratch_bytes(int columns) {
-  (void)columns;
-  return FOLDED + SLICE * TILE * sizeof(int32_t);
-}
-
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y, size_t y_stride, int8_t *scratch) {
   V table = load(p->level);
   MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
@@ -235,7 +230,6 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 }
 
 const Kernels kernels_amx = {
-    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul, .scratch_bytes = scratch_bytes,
-    .quant8 = quant8_avx512, .norm8 = norm8_avx512, .rotary = rotary_avx512, .scores = scores_avx512, .values = values_avx512,
-    .gate = gate_avx512, .butterfly_quant8 = butterfly_quant8_avx512, .add = add_avx512,
+    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul, .scratch = SCRATCH,
+    OPS(avx512),
 };

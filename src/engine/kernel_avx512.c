@@ -160,10 +160,7 @@ void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_
   }
 }
 
-static size_t scratch_bytes(int columns) { return TILE * (size_t)columns; }
-
 const Kernels kernels_avx512 = {
-    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul_avx512, .scratch_bytes = scratch_bytes,
-    .quant8 = quant8_avx512, .norm8 = norm8_avx512, .rotary = rotary_avx512, .scores = scores_avx512, .values = values_avx512,
-    .gate = gate_avx512, .butterfly_quant8 = butterfly_quant8_avx512, .add = add_avx512,
+    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul_avx512,
+    OPS(avx512),
 };

@@ -47,6 +47,5 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_scalar = {
     .tile = TILE, .needs_correction = false, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
-    .quant8 = quant8_scalar, .norm8 = norm8_scalar, .rotary = rotary_scalar, .scores = scores_scalar, .values = values_scalar,
-    .gate = gate_scalar, .butterfly_quant8 = butterfly_quant8_scalar, .add = add_scalar,
+    OPS(scalar),
 };

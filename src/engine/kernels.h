@@ -57,7 +57,7 @@ typedef struct {
    * a (n, a_stride) has groups * 64 readable values a token, zeros past cols. */
   void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                  int32_t *y, size_t y_stride, int8_t *scratch);
-  size_t (*scratch_bytes)(int columns); /* of a matrix with so many, whole groups; NULL: none */
+  size_t scratch; /* bytes of it; 0: a tile of levels, see scratch_bytes */
 
   Step (*quant8)(const int32_t *v, int n, int8_t *a);
   Scale (*norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);
@@ -75,9 +75,15 @@ typedef struct {
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
 } Kernels;
 
+/* What matmul needs for a matrix of so many columns, whole groups. */
+static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->scratch ? k->scratch : (size_t)k->tile * (size_t)columns; }
+
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
 
-/* The element-wise operations, compiled once for each instruction set from ops_isa.c. */
+/* The element-wise operations, compiled once for each instruction set from ops_isa.c; their places in its Kernels. */
+#define OPS(isa)                                                                                                                     \
+  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .scores = scores_##isa, .values = values_##isa, .gate = gate_##isa, \
+  .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
 #define DECLARE_OPS(isa)                                                                                     \
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \

@@ -257,6 +257,4 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
   }
 }
 
-static size_t scratch_bytes(int columns) { return TILE * (size_t)columns; }
-
 #endif

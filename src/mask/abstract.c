@@ -23,8 +23,8 @@ typedef struct {
   Buf *b;
 } Lef;
 
-static bool lef_rect(const Lef *l, const MaskBox *m, double x, Err *err) { /* x: nm to its right */
-  double below = um(l->f->process->below), left = um(l->f->left) + um((int64_t)x);
+static bool lef_rect(const Lef *l, const MaskBox *m, int64_t x, Err *err) { /* x: nm to its right */
+  double below = um(l->f->process->below), left = um(l->f->left + x);
   return buf_printf(l->b, err, "      LAYER %s ;\n        RECT %.3f %.3f %.3f %.3f ;\n", l->f->process->layer[m->layer].name, left + um(m->x0), below + um(m->y0), left + um(m->x1), below + um(m->y1));
 }
 
@@ -34,7 +34,7 @@ static bool lef_pin(void *arg, const char *name, PinKind kind, const MaskBox *m,
   const MaskFloor *f = l->f;
   bool ok = buf_printf(l->b, err, "  PIN %s\n    DIRECTION %s ;\n    USE %s ;\n    PORT\n", name, direction[kind], use[kind]) && lef_rect(l, m, 0, err);
   for (int i = 0; ok && kind >= PIN_POWER && i < straps_of(f->process, f->columns); i++) /* the bar, at every strap */
-    ok = lef_rect(l, m, (double)(strap_x(f->process, i, f->columns) + f->left), err);
+    ok = lef_rect(l, m, strap_x(f->process, i, f->columns) + f->left, err);
   return ok && buf_printf(l->b, err, "    END\n  END %s\n", name);
 }
 
