@@ -9,7 +9,7 @@
  */
 #include "engine/tiles_avx512.h"
 
-enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, FUSED = 48 /* tokens for which folding again costs less than sums in memory */, PART = TOKENS * 64, AHEAD = 2048 /* bytes to prefetch */ };
+enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, FUSED = 48 /* tokens for which folding again costs less than sums in memory */, PART = TOKENS * 64 };
 enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */, SCRATCH = FOLDED + SLICE * TILE * 4 /* with the sums */ };
 
 #define FENCE() __asm__ volatile("" ::: "memory")
@@ -47,7 +47,7 @@ static inline __attribute__((always_inline)) void fold_half(int bits, const uint
 #pragma GCC unroll 16
   for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
     V q[8];
-    for (int k = 0; k < chunk_bytes(bits); k += 64) _mm_prefetch((const char *)w + k + AHEAD, _MM_HINT_T0);
+    fetch_weights(w, (size_t)chunk_bytes(bits));
     unpack(bits, w, table, q);
 #pragma GCC unroll 8
     for (int k = 0; k < quads; k++) { /* 16-bit products of even and of odd columns, then their bytes in order */

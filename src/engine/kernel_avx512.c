@@ -3,13 +3,12 @@
  * Tiles are those of tiles_avx512.h.
  * vpdpbusd wants one unsigned side: activations + 128, less 128 * (sum of scale * level) of the row, which wraps exactly.
  *
- * Memory (measured on Zen 4, 31 of the 33 GB/s that a core reads linearly): one stream, or the prefetcher of the hardware loses
- * it: with scales apart a matrix of 2,048 columns came at 17 GB/s.  Prefetching by hand goes to L2 only; into L1 it takes the
- * few buffers that misses wait in.
+ * Memory: one stream, or the prefetcher of the hardware loses it (Zen 4: with scales apart a matrix of 2,048 columns came at 17 of
+ * the 33 GB/s that a core reads linearly), and fetched by hand as fetch_weights says.
  */
 #include "engine/tiles_avx512.h"
 
-enum { TOKENS = 6, FEW = 4, FUSED = 8, AHEAD = 1024 /* bytes to prefetch */ };
+enum { TOKENS = 6, FEW = 4, FUSED = 8 };
 
 #include "engine/pack_avx512.h"
 
@@ -41,7 +40,7 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
 #pragma GCC unroll 16
     for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
       V low[8], high[8];
-      for (int k = 0; k < 2 * chunk_bytes(bits); k += 64) _mm_prefetch((const char *)w + k + AHEAD, _MM_HINT_T2);
+      fetch_weights(w, 2 * (size_t)chunk_bytes(bits));
       unpack(bits, w, table, low);
       unpack(bits, w + chunk_bytes(bits), table, high);
 #pragma GCC unroll 8
@@ -86,6 +85,7 @@ static inline __attribute__((always_inline)) void unpack_tile(const MatmulJob *j
       const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
       for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
         V q[8];
+        fetch_weights(w, (size_t)chunk_bytes(bits));
         unpack(bits, w, table, q);
         for (int k = 0; k < quads; k++) _mm512_store_si512(out + ((g * QUADS + c + k) * 2 + h) * 64, q[k]);
       }

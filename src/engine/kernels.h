@@ -20,6 +20,16 @@ typedef struct {
   size_t bytes;         /* of all of the above that one pass reads */
 } Packed;
 
+/* Asks for what a stream of weights comes to later: into L2 first, where many misses may wait at a time, then into L1, whose few
+ * buffers are then held for moments.  One step alone, or the first at 1, 2, 6 or 16 KiB, is 5 to 20 % slower on Sapphire Rapids. */
+static inline __attribute__((always_inline)) void fetch_weights(const uint8_t *w, size_t bytes) {
+  enum { FAR = 4096, NEAR = 1024, LINE = 64 };
+  for (size_t k = 0; k < bytes; k += LINE) {
+    __builtin_prefetch(w + k + FAR, 0, 2);
+    __builtin_prefetch(w + k + NEAR, 0, 3);
+  }
+}
+
 static inline void packed_levels(Packed *p, const Matrix *m) {
   for (int i = 0; i < 256; i++) p->level[i] = m->level[m->bits < 6 ? i & ((1 << m->bits) - 1) : i];
 }

@@ -21,7 +21,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { TILE = 16, HALF = 8, QUADS = GROUP / 4, TOKENS = 4, SCALES = 2 * TILE /* bytes, before two groups */, AHEAD = 1024 /* bytes to prefetch */ };
+enum { TILE = 16, HALF = 8, QUADS = GROUP / 4, TOKENS = 4, SCALES = 2 * TILE /* bytes, before two groups */ };
 typedef __m256i V;
 
 #define INLINE static inline __attribute__((always_inline))
@@ -165,7 +165,7 @@ INLINE void tile_one(const MatmulJob *j, int bits, V table) {
       V level[2][8];
       for (int c = 0; c < chunks; c++)
         for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-          for (int k = 0; k < chunk_bytes(bits); k += 64) _mm_prefetch((const char *)w + k + AHEAD, _MM_HINT_T2);
+          fetch_weights(w, (size_t)chunk_bytes(bits));
           unpack(bits, w, table, level[h] + c * chunk_quads(bits));
         }
 #pragma GCC unroll 4
@@ -186,6 +186,7 @@ INLINE void unpack_tile(const MatmulJob *j, int bits, V table, int8_t *out) {
       const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
       for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
         V q[8];
+        fetch_weights(w, (size_t)chunk_bytes(bits));
         unpack(bits, w, table, q);
         for (int k = 0; k < quads; k++) _mm256_storeu_si256((V *)(out + ((g * QUADS + c + k) * 2 + h) * 32), q[k]);
       }
