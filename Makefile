@@ -17,7 +17,7 @@ WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-
         -Wvla -Wundef
 CFLAGS ?= -O3 -g
 ALL_CFLAGS := -std=c17 -Isrc -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -pthread $(WARN) $(CFLAGS)
-LDLIBS := -lcrypto -lz -lutf8proc -ljansson -ledit -levent_core -levent_extra -lm -pthread
+LDLIBS := -lcrypto -lxxhash -lz -lutf8proc -ljansson -ledit -levent_core -levent_extra -lm -pthread
 ifdef SANITIZE
 ALL_CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined

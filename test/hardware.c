@@ -2,6 +2,7 @@
  * made by the chip's scalar arithmetic.  hardware rom FILE-NAME prints what a testbench's ROM holds. */
 #include "chip/chip.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -327,7 +328,7 @@ enum { EMBED_ROWS = 64, EMBED_COLS = 8, BANK_ROWS = 8, BANK_COLS = 128 };
 
 /* Matrices that stand in ROMs: 0 and 1 of the bank, 2 the embedding. */
 static const Matrix *rom_matrix(int which) {
-  static uint8_t codes[3][EMBED_ROWS * 2 * 64], scales[3][BANK_ROWS * 2];
+  static uint8_t weights[3][8192];
   static uint16_t rows[EMBED_ROWS];
   static Matrix all[3];
   static const int8_t level[8] = {-31, -17, -9, -2, 3, 8, 19, 31};
@@ -336,12 +337,13 @@ static const Matrix *rom_matrix(int which) {
   Pcg own = pcg_seed(77, (uint64_t)which);
   bool embed = which == 2;
   *m = (Matrix){.rows = embed ? EMBED_ROWS : BANK_ROWS, .cols = embed ? EMBED_COLS : BANK_COLS, .groups = embed ? 1 : 2, .bits = which == 1 ? 4 : 3, .exponent = -13,
-                .levels = which == 1 ? 16 : 8, .row_scale = rows, .group_scale = embed ? NULL : scales[which], .codes = codes[which]};
+                .levels = which == 1 ? 16 : 8, .grouped = !embed, .row_scale = rows, .weights = weights[which]};
+  assert(matrix_weight_bytes(m) <= sizeof weights[which]);
   for (int i = 0; i < m->levels; i++) m->level[i] = embed ? level[i] : (int8_t)(i * 15 - (which == 1 ? 127 : 50));
-  for (size_t i = 0; i < sizeof codes[which]; i++) codes[which][i] = (uint8_t)pcg_next(&own);
+  for (size_t i = 0; i < sizeof weights[which]; i++) weights[which][i] = (uint8_t)pcg_next(&own);
   for (int r = 0; embed && r < EMBED_ROWS; r++) rows[r] = (uint16_t)pcg_next(&own);
   for (int r = 0; !embed && r < BANK_ROWS; r++)
-    for (int g = 0; g < 2; g++) put_group_scale(scales[which], 2, r, g, 1 + (int)(pcg_next(&own) % MAX_GROUP_SCALE));
+    for (int g = 0; g < 2; g++) matrix_put_group_scale(m, weights[which], r, g, 1 + (int)(pcg_next(&own) % MAX_GROUP_SCALE));
   return m;
 }
 

@@ -148,23 +148,47 @@ def block_types_cast_and_agree_with_the_oracle():
     return len(gguf.TYPES)
 
 
+def tile_codes(data, at, rows, cols, bits):
+    """Rows of codes and of group scales, from tiles."""
+    quads, vectors = {2: 4, 3: 8, 4: 2, 6: 4, 8: 1}[bits], {3: 3, 6: 3}.get(bits, 1)
+    groups, group = -(-cols // 64), 256 * bits
+    starts = [(g // 2 + 1) * 64 + g * group for g in range(groups)]
+    size = starts[-1] + group
+
+    def code(q, r, c, chunk):
+        a, b, d = (data[chunk + 64 * (v if v < vectors else 0) + 4 * r + c] for v in range(3))
+        if bits == 3:
+            return [a & 7, a >> 3 & 7, b & 7, b >> 3 & 7, d & 7, d >> 3 & 7, a >> 6 | (b >> 6 & 1) << 2, d >> 6 | (b >> 7) << 2][q]
+        if bits == 6:
+            return [a & 63, b & 63, d & 63, a >> 6 | b >> 6 << 2 | d >> 6 << 4][q]
+        return a >> bits * q & ((1 << bits) - 1)
+
+    def one(r, col):
+        q, half = col % 64 // 4, at + r // 32 * size + starts[col // 64]
+        return code(q % quads, r % 16, col % 4, half + (q // quads * 2 + r % 32 // 16) * vectors * 64)
+
+    scale = [[data[at + r // 32 * size + starts[g] - 64 - g % 2 * group + g % 2 * 32 + r % 32] for g in range(groups)] for r in range(rows)]
+    return [[one(r, c) for c in range(cols)] for r in range(rows)], scale
+
+
 def chip_codes(file):
-    """(layer, kind) -> rows of codes, read by the description in doc/chip-file.md."""
+    """(layer, kind) -> rows of codes, levels, rows of group scales, row scales, read by the description in doc/chip-file.md."""
     data, out = open(file, "rb").read(), {}
     for i in range(struct_sections(data)):
         kind, layer, at = struct.unpack_from("<IiQ", data, 64 + 64 * i)
         if kind < 16:
             continue
         rows, cols, bits, levels, grouped, exponent = struct.unpack_from("<5Ii", data, at)
-        level, groups, up = data[at + 64:at + 64 + levels], -(-cols // 64), lambda n: -(-n // 64) * 64
+        level, up = data[at + 64:at + 64 + levels], lambda n: -(-n // 64) * 64
         scale_at = at + up(320)
-        group_at = scale_at + up(2 * rows)
-        code_at = group_at + up(rows * (-(-groups * 6 // 8)) * grouped)
-        table = []
-        for r in range(rows):
-            string = int.from_bytes(data[code_at + r * groups * 8 * bits:code_at + (r + 1) * groups * 8 * bits], "little")
-            table.append([(string >> bits * c) & ((1 << bits) - 1) for c in range(cols)])
-        out[layer, kind - 16] = (table, [l - 256 if l > 127 else l for l in level], data[group_at:code_at],
+        weights = scale_at + up(2 * (-(-rows // 32) * 32 if grouped else rows))
+        if grouped:
+            table, scale = tile_codes(data, weights, rows, cols, bits)
+        else:
+            n, scale = -(-cols // 64) * 8 * bits, None
+            strings = [int.from_bytes(data[weights + r * n:weights + (r + 1) * n], "little") for r in range(rows)]
+            table = [[(s >> bits * c) & ((1 << bits) - 1) for c in range(cols)] for s in strings]
+        out[layer, kind - 16] = (table, [l - 256 if l > 127 else l for l in level], scale,
                                  [x * 2.0 ** exponent for x in struct.unpack_from(f"<{rows}H", data, scale_at)])
     return out
 
@@ -186,6 +210,7 @@ def ternary_models_are_kept():
                 size, cols = gguf.TYPES[kind][2], len(table[0])
                 raw = source[f"blk.{layer}.{name}.weight"]
                 want = [gguf.ternary_block(kind, row[i:i + 256], .03) for row in table for i in range(0, cols, 256)]
+                assert all(x == 1 for row in groups for x in row)
                 assert level == [-1, 0, 1] and b"".join(want) == raw, f"{name} of layer {layer}"
                 d = struct.unpack("<e", raw[size - 2:size])[0] * (1.4426950408889634 / 32 ** .5 if k == 0 else 1)
                 assert all(abs(s / d - 1) < 2 ** -16 for s in scales) and (k == 0 or all(s == d for s in scales)), (scales[0], d)

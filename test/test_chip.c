@@ -133,41 +133,68 @@ static void norm_is_near_rms_norm(void **s) {
   assert_true(x.M >= 32768);
 }
 
-static Matrix random_matrix(Pcg *p, int rows, int cols, int bits, Arena *a) {
+static Matrix empty_matrix(int rows, int cols, int bits, bool grouped, uint8_t **weights, Arena *a) {
   Err e = {0};
-  int groups = (cols + GROUP - 1) / GROUP;
-  Matrix m = {.rows = rows, .cols = cols, .groups = groups, .bits = bits, .exponent = -20, .levels = bits == 8 ? 255 : 1 << bits};
+  Matrix m = {.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .exponent = -20, .levels = bits == 8 ? 255 : 1 << bits, .grouped = grouped};
   for (int i = 0; i < m.levels; i++) m.level[i] = (int8_t)(i - m.levels / 2);
-  uint16_t *rs = arena_alloc(a, (size_t)rows, 2, &e);
-  uint8_t *gs = arena_alloc(a, (size_t)rows * (size_t)groups, 1, &e), *codes = arena_alloc(a, matrix_code_bytes(&m), 1, &e);
-  for (int r = 0; r < rows; r++) rs[r] = (uint16_t)pcg_next(p);
-  for (int i = 0; i < rows * groups; i++) put_group_scale(gs, groups, i / groups, i % groups, random_in(p, 1, MAX_GROUP_SCALE));
-  for (size_t i = 0; i < matrix_code_bytes(&m); i++) codes[i] = bits == 8 ? (uint8_t)random_in(p, 0, 254) : (uint8_t)pcg_next(p);
-  m.row_scale = rs;
-  m.group_scale = gs;
-  m.codes = codes;
+  m.row_scale = arena_alloc(a, (size_t)tiled_rows(rows), 2, &e);
+  m.weights = *weights = arena_alloc(a, matrix_weight_bytes(&m), 1, &e);
   return m;
 }
 
-/* Codes as a string of bits, first bit first. */
-static void codes_are_a_bit_string(void **s) {
+/* The code of one weight by the words of doc/chip-file.md, bit by bit. */
+static int code_of_tiles(const Matrix *m, int row, int col) {
+  static const int quads[9] = {[2] = 4, [3] = 8, [4] = 2, [6] = 4, [8] = 1}, vectors[9] = {[2] = 1, [3] = 3, [4] = 1, [6] = 3, [8] = 1};
+  size_t tile = 0, group = 32u * 8u * (size_t)m->bits;
+  for (int g = 0; g < m->groups; g++) tile += (g % 2 ? 0 : 64) + group;
+  size_t at = (size_t)(row / 32) * tile + (size_t)(col / 128 + 1) * 64 + (size_t)(col / 64) * group;
+  int q = col % 64 / 4, k = q % quads[m->bits], code = 0;
+  at += (size_t)((q / quads[m->bits] * 2 + row % 32 / 16) * vectors[m->bits] * 64 + row % 16 * 4 + col % 4);
+  const uint8_t *v = m->weights + at;
+  for (int b = 0; b < m->bits; b++) {
+    int vector = 0, bit = k * m->bits + b;
+    if (m->bits == 3 && k < 6) vector = k / 2, bit = k % 2 * 3 + b;
+    if (m->bits == 3 && k >= 6) vector = b == 2 ? 1 : (k - 6) * 2, bit = b == 2 ? k : 6 + b;
+    if (m->bits == 6) vector = k < 3 ? k : b / 2, bit = k < 3 ? b : 6 + b % 2;
+    code |= (v[vector * 64] >> bit & 1) << b;
+  }
+  return code;
+}
+
+static int code_of_string(const Matrix *m, int row, int col) {
+  int code = 0;
+  for (int b = 0; b < m->bits; b++) {
+    size_t bit = ((size_t)row * (size_t)m->groups * 64 + (size_t)col) * (size_t)m->bits + (size_t)b;
+    code |= (m->weights[bit / 8] >> bit % 8 & 1) << b;
+  }
+  return code;
+}
+
+/* What is written at random, over what stood there, reads back from where the document says, and nothing else changes. */
+static void codes_stand_where_the_document_says(void **s) {
   (void)s;
   static const int widths[] = {2, 3, 4, 6, 8};
+  enum { ROWS = 37, COLS = 130 };
+  static uint8_t code[ROWS][COLS], scale[ROWS][3];
   Pcg p = pcg_seed(6, 0);
-  for (int w = 0; w < 5; w++) {
+  for (int w = 0; w < 10; w++) {
     Arena a = {0};
-    Matrix m = random_matrix(&p, 3, 130, widths[w], &a);
-    for (int r = 0; r < 3; r++)
-      for (int c = 0; c < 130; c++) {
-        int code = 0;
-        for (int b = 0; b < m.bits; b++) {
-          size_t bit = ((size_t)r * 3 * 64 + (size_t)c) * (size_t)m.bits + (size_t)b;
-          code |= (m.codes[bit / 8] >> bit % 8 & 1) << b;
-        }
-        assert_int_equal(matrix_code(&m, r, c), code);
+    uint8_t *weights;
+    Matrix m = empty_matrix(ROWS, COLS, widths[w / 2], w % 2, &weights, &a);
+    for (size_t i = 0; i < matrix_weight_bytes(&m); i++) weights[i] = (uint8_t)pcg_next(&p);
+    for (int i = 0; i < 4 * ROWS * COLS; i++) {
+      int r = i < ROWS * COLS ? i / COLS : random_in(&p, 0, ROWS - 1), c = i < ROWS * COLS ? i % COLS : random_in(&p, 0, COLS - 1);
+      matrix_put_code(&m, weights, r, c, code[r][c] = (uint8_t)random_in(&p, 0, m.levels - 1));
+      if (m.grouped) matrix_put_group_scale(&m, weights, r, c / GROUP, scale[r][c / GROUP] = (uint8_t)random_in(&p, 1, MAX_GROUP_SCALE));
+    }
+    for (int r = 0; r < ROWS; r++)
+      for (int c = 0; c < COLS; c++) {
         uint8_t group[GROUP];
         matrix_group_codes(&m, r, c / GROUP, group);
-        assert_int_equal(group[c % GROUP], code);
+        assert_int_equal(m.grouped ? code_of_tiles(&m, r, c) : code_of_string(&m, r, c), code[r][c]);
+        assert_int_equal(matrix_code(&m, r, c), code[r][c]);
+        assert_int_equal(group[c % GROUP], code[r][c]);
+        assert_int_equal(matrix_group_scale(&m, r, c / GROUP), m.grouped ? scale[r][c / GROUP] : 1);
       }
     arena_free(&a);
   }
@@ -369,7 +396,7 @@ int main(void) {
       cmocka_unit_test(tables_follow_their_formulas), cmocka_unit_test(shifts_round_half_up_and_clamp),
       cmocka_unit_test(roots_are_floors), cmocka_unit_test(scales_keep_sixteen_bits),
       cmocka_unit_test(steps_never_exceed_a_byte), cmocka_unit_test(quantised_vectors_use_their_range), cmocka_unit_test(norm_is_near_rms_norm),
-      cmocka_unit_test(codes_are_a_bit_string), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
+      cmocka_unit_test(codes_stand_where_the_document_says), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
       cmocka_unit_test(butterfly_is_a_hadamard_transform), cmocka_unit_test(greedy_takes_the_first_largest),
       cmocka_unit_test(draws_follow_the_softmax), cmocka_unit_test(draws_equal_the_rule),
       cmocka_unit_test(penalties_lower_logits), cmocka_unit_test(settings_are_checked),

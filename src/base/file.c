@@ -13,8 +13,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h> /* takes the widest instruction set at hand */
+#else
 #include <xxhash.h>
+#endif
 
 bool map_open(FileMap *m, const char *path, Err *err) {
   *m = (FileMap){0};

@@ -68,7 +68,7 @@ static double matrix_cost(const ChipShape *s, int i, int bits) {
   int rows, cols;
   chip_extent(s, kind_of(s, i), &rows, &cols);
   int groups = (cols + GROUP - 1) / GROUP;
-  return (double)rows * (groups * GROUP * (double)bits + 8 * (double)scale_bytes(groups) + 16);
+  return (double)rows * (groups * (GROUP * (double)bits + GROUP_SCALE_BITS) + 16);
 }
 
 static int next_width(int bits) {

@@ -41,7 +41,7 @@ static bool stand_in(Trial *t, Err *err) {
   Pcg random = pcg_seed(1, 0);
   for (int r = 0; r < STAND_IN_VOCAB; r++) {
     t->embed.row_scale[r] = 1;
-    for (int c = 0; c < s->dim; c++) set_code(&t->embed, r, c, pcg_next(&random) % 255);
+    for (int c = 0; c < s->dim; c++) matrix_put_code(&t->embed.m, t->embed.weights, r, c, (int)(pcg_next(&random) % 255));
   }
   t->embed.m.exponent = -6;
   t->one.embed = t->embed.m;

@@ -56,7 +56,7 @@ bool keep_matrix(const Folding *f, int layer, MatKind kind, OwnMatrix *o, Err *e
   memcpy(o->m.level, ternary, sizeof ternary);
   memset(o->m.level + 3, 0, sizeof o->m.level - 3);
   for (int r = 0; r < rows; r++)
-    for (int g = 0; g < o->m.groups; g++) put_group_scale(o->group_scale, o->m.groups, r, g, 1);
+    for (int g = 0; g < o->m.groups; g++) matrix_put_group_scale(&o->m, o->weights, r, g, 1);
   float *w = mem_alloc((size_t)t->rows * (size_t)t->cols, sizeof *w, err), *unit = w ? mem_alloc((size_t)t->rows, sizeof *unit, err) : NULL;
   bool ok = unit != NULL;
   if (ok) tensor_rows(t, 0, t->rows, w);
@@ -64,7 +64,7 @@ bool keep_matrix(const Folding *f, int layer, MatKind kind, OwnMatrix *o, Err *e
   for (int r = 0; ok && r < rows; r++)
     for (int c = 0; c < cols; c++) {
       bool inside = r < (int)t->rows && c < (int)t->cols;
-      set_code(o, r, c, (unsigned)(inside ? (int)w[(size_t)r * (size_t)t->cols + (size_t)c] + 1 : 1));
+      matrix_put_code(&o->m, o->weights, r, c, inside ? (int)w[(size_t)r * (size_t)t->cols + (size_t)c] + 1 : 1);
     }
   mem_free(w);
   mem_free(unit);

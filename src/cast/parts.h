@@ -42,13 +42,11 @@ double fold_factor(const Folding *f, MatKind kind);
 typedef struct {
   Matrix m;
   uint16_t *row_scale;
-  uint8_t *group_scale, *codes;
+  uint8_t *weights;
 } OwnMatrix; /* a Matrix with the memory behind it */
 
 bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Err *err);
 void own_matrix_free(OwnMatrix *o);
-
-void set_code(OwnMatrix *o, int row, int col, unsigned code); /* over a code of 0 */
 
 /* ---- ternary sources ---- */
 /* o <- the source's own codes: levels -1, 0, 1, group scales 1.  A weight that is not 0 or its row's one magnitude is an error. */

@@ -28,35 +28,23 @@ static Book book_of(const Matrix *m) {
 /* ---- memory ---- */
 
 bool own_matrix_new(OwnMatrix *o, int rows, int cols, int bits, bool grouped, Err *err) {
-  *o = (OwnMatrix){.m = {.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits}};
+  *o = (OwnMatrix){.m = {.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .grouped = grouped}};
   set_book(&o->m);
-  o->row_scale = mem_alloc((size_t)rows, sizeof *o->row_scale, err);
-  o->codes = mem_alloc(matrix_code_bytes(&o->m), 1, err);
-  if (grouped) o->group_scale = mem_alloc((size_t)rows, scale_bytes(o->m.groups), err);
-  if (!o->row_scale || !o->codes || (grouped && !o->group_scale)) {
+  o->row_scale = mem_alloc((size_t)tiled_rows(rows), sizeof *o->row_scale, err);
+  o->weights = mem_alloc(matrix_weight_bytes(&o->m), 1, err);
+  if (!o->row_scale || !o->weights) {
     own_matrix_free(o);
     return false;
   }
   o->m.row_scale = o->row_scale;
-  o->m.group_scale = o->group_scale;
-  o->m.codes = o->codes;
+  o->m.weights = o->weights;
   return true;
 }
 
 void own_matrix_free(OwnMatrix *o) {
   mem_free(o->row_scale);
-  mem_free(o->group_scale);
-  mem_free(o->codes);
+  mem_free(o->weights);
   *o = (OwnMatrix){0};
-}
-
-/* The counterpart of matrix_code. */
-void set_code(OwnMatrix *o, int row, int col, unsigned code) {
-  int bits = o->m.bits;
-  uint8_t *g = o->codes + ((size_t)row * (size_t)o->m.groups + (size_t)(col / GROUP)) * (size_t)(8 * bits);
-  unsigned bit = (unsigned)(col % GROUP * bits);
-  g[bit / 8] |= (uint8_t)(code << bit % 8);
-  if (bit % 8 + (unsigned)bits > 8) g[bit / 8 + 1] |= (uint8_t)(code >> (8 - bit % 8));
 }
 
 /* ---- row scales ---- */
@@ -146,8 +134,8 @@ static void quantise_run(void *arg, int t, int threads) {
       }
     } while (again);
     for (int i = 0; i < j->rows; i++) {
-      for (int g = 0; g < o->m.groups; g++) put_group_scale(o->group_scale, o->m.groups, first + i, g, j->scale[g * ROUND_LANES + i]);
-      for (int c = 0; c < o->m.cols; c++) set_code(o, first + i, c, j->code[c * ROUND_LANES + i]);
+      for (int g = 0; g < o->m.groups; g++) matrix_put_group_scale(&o->m, o->weights, first + i, g, j->scale[g * ROUND_LANES + i]);
+      for (int c = 0; c < o->m.cols; c++) matrix_put_code(&o->m, o->weights, first + i, c, j->code[c * ROUND_LANES + i]);
     }
   }
 }
@@ -238,7 +226,7 @@ static void embed_run(void *arg, int t, int threads) {
     }
     j->o->row_scale[r] = (uint16_t)best;
     float unit = (float)ldexp(best, m->exponent);
-    for (int c = 0; c < m->cols; c++) set_code(j->o, r, c, (unsigned)nearest_code(m, w[c] / unit));
+    for (int c = 0; c < m->cols; c++) matrix_put_code(m, j->o->weights, r, c, nearest_code(m, w[c] / unit));
   }
 }
 

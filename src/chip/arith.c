@@ -44,32 +44,6 @@ Scale norm8(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, i
   return scale_of(((uint64_t)s->root_dim * (uint64_t)step.u << 32) / root, step.e - shift - 32 + (gain ? 14 + gain->exponent : 0));
 }
 
-/* `bytes` bytes hold `codes` codes of `bits` bits; constants where it is called, so that the loops unroll */
-static inline void unpack_codes(const uint8_t *g, int bytes, int codes, int bits, uint8_t *out) {
-  for (int i = 0; i < GROUP / codes; i++) {
-    uint32_t word = 0;
-    for (int k = 0; k < bytes; k++) word |= (uint32_t)g[i * bytes + k] << 8 * k;
-    for (int k = 0; k < codes; k++) out[i * codes + k] = (uint8_t)(word >> bits * k & ((1u << bits) - 1));
-  }
-}
-
-void matrix_group_codes(const Matrix *m, int row, int group, uint8_t out[GROUP]) {
-  const uint8_t *g = m->codes + ((size_t)row * (size_t)m->groups + (size_t)group) * (size_t)(8 * m->bits);
-  switch (m->bits) {
-    case 2: unpack_codes(g, 1, 4, 2, out); break;
-    case 3: unpack_codes(g, 3, 8, 3, out); break;
-    case 4: unpack_codes(g, 1, 2, 4, out); break;
-    case 6: unpack_codes(g, 3, 4, 6, out); break;
-    default: memcpy(out, g, GROUP); break;
-  }
-}
-
-void matrix_group_levels(const Matrix *m, int row, int group, int8_t out[GROUP]) {
-  uint8_t code[GROUP];
-  matrix_group_codes(m, row, group, code);
-  for (int i = 0; i < GROUP; i++) out[i] = m->level[code[i]];
-}
-
 int32_t matrix_row(const Matrix *m, int row, const int8_t *a) {
   int32_t acc = 0;
   for (int g = 0; g < m->groups; g++) {

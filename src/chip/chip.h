@@ -9,11 +9,12 @@
 
 #include "base/base.h"
 #include "chip/fixed.h"
+#include "chip/tile.h"
 
 enum {
-  CHIP_FORMAT = 2,     /* of the file */
+  CHIP_FORMAT = 3,     /* of the file */
   CHIP_ARITHMETIC = 2, /* of the formulas */
-  GROUP = 64,          /* columns that share a group scale */
+  GROUP_SCALE_BITS = 6, /* that a group scale takes in a ROM */
   MAX_GROUP_SCALE = 63,
   FRAC = 12,           /* fraction bits of residual, q, k, v, attention output, gate, up, act */
   FRAC_LOGIT = 16,     /* of logits and of attention scores (base-2 exponents) */
@@ -28,51 +29,35 @@ typedef enum { MAT_Q, MAT_K, MAT_V, MAT_O, MAT_GATE, MAT_UP, MAT_DOWN, MAT_PER_L
 extern const char *const mat_name[MAT_KINDS]; /* q k v o gate up down head embed */
 
 /* w[r][c] = level[code(r,c)] * group_scale[r][c / 64] * row_scale[r] * 2^exponent; the embedding has no group scales (1).
- * Codes are packed row by row, group by group: 64 codes of `bits` bits, little-endian bit order, 8 * bits bytes.
  * Columns past `cols` in the last group hold code 0 and meet zero activations. */
 typedef struct {
   int rows, cols, groups; /* groups = ceil(cols / 64) */
   int bits;               /* 2 3 4 6 8 */
   int exponent;           /* -96 .. 32 */
   int levels;             /* codes in use, at most 2^bits */
-  int8_t level[256];      /* [levels] strictly increasing */
-  const uint16_t *row_scale;  /* [rows] */
-  const uint8_t *group_scale; /* [rows][scale_bytes(groups)], 1..MAX_GROUP_SCALE, 6 bits each; NULL for the embedding */
-  const uint8_t *codes;       /* [rows][groups][8 * bits] */
+  bool grouped;           /* has group scales: all but the embedding */
+  int8_t level[256];      /* [levels] strictly increasing; evenly spaced from 6 bits on, by 1 or (6 bits) by 2 */
+  const uint16_t *row_scale; /* [rows]; of a grouped matrix [tiled_rows(rows)], 0 past the last */
+  const uint8_t *weights; /* grouped: tiles (chip/tile.h) of group scales 1..MAX_GROUP_SCALE and codes.  Otherwise, since single rows
+                           * are read, [rows][groups][8 * bits]: 64 codes as one string of bits, first code first, low bit first */
 } Matrix;
 
-/* The code of one weight: the only way in which engine, RTL and masks read one. */
-static inline int matrix_code(const Matrix *m, int row, int col) {
-  const uint8_t *g = m->codes + ((size_t)row * (size_t)m->groups + (size_t)(col / GROUP)) * (size_t)(8 * m->bits);
-  unsigned bit = (unsigned)(col % GROUP * m->bits), word = g[bit / 8];
-  if (bit % 8 + (unsigned)m->bits > 8) word |= (unsigned)g[bit / 8 + 1] << 8;
-  return (int)(word >> bit % 8 & ((1u << m->bits) - 1));
-}
+size_t matrix_weight_bytes(const Matrix *m); /* of m->weights */
 
-/* A row's group scales are a string of 6-bit numbers, low bit first, in whole bytes. */
-static inline size_t scale_bytes(int groups) { return ((size_t)groups * 6 + 7) / 8; }
-
-/* Over a scale of 0. */
-static inline void put_group_scale(uint8_t *scales, int groups, int row, int group, int s) {
-  uint8_t *p = scales + (size_t)row * scale_bytes(groups) + group * 6 / 8;
-  int shift = group * 6 % 8;
-  p[0] |= (uint8_t)(s << shift);
-  if (shift > 2) p[1] |= (uint8_t)(s >> (8 - shift));
-}
-
-static inline int matrix_group_scale(const Matrix *m, int row, int group) {
-  if (!m->group_scale) return 1;
-  const uint8_t *p = m->group_scale + (size_t)row * scale_bytes(m->groups) + group * 6 / 8;
-  int shift = group * 6 % 8;
-  return (p[0] | (shift > 2 ? p[1] << 8 : 0)) >> shift & 63;
-}
-
+/* One weight's code and its group's scale: what every reader but the kernels goes through. */
+int matrix_code(const Matrix *m, int row, int col);
+int matrix_group_scale(const Matrix *m, int row, int group);
 /* The 64 codes of one group of one row at once, and their levels (0 for a code that the book lacks). */
 void matrix_group_codes(const Matrix *m, int row, int group, uint8_t out[GROUP]);
 void matrix_group_levels(const Matrix *m, int row, int group, int8_t out[GROUP]);
+/* The writers: weights is the memory behind m->weights.  Threads may write different rows. */
+void matrix_put_code(const Matrix *m, uint8_t *weights, int row, int col, int code);
+void matrix_put_group_scale(const Matrix *m, uint8_t *weights, int row, int group, int s);
 
-size_t matrix_code_bytes(const Matrix *m);
 int matrix_max_level(int bits);       /* 31, 63 or 127 */
+bool matrix_book_is_even(const Matrix *m); /* as the widths from 6 bits on must be */
+/* Whether tile t's group scales are in range and its codes in the book: the quick part of matrix_check. */
+bool matrix_tile_in_range(const Matrix *m, int t);
 /* Every code in use, every scale in range, and every row's accumulator within int32 (doc/arithmetic.md 2). */
 bool matrix_check(const Matrix *m, const char *name, Err *err);
 
@@ -140,7 +125,7 @@ void chip_hash_text(const Chip *c, char out[65]);
 /* Bits read for one token over weights in them: codes, group scales and row scales of all matrices and the head (the
  * embedding row is one row: left out). */
 double chip_bits_per_weight(const Chip *c);
-uint64_t chip_bytes_per_token(const Chip *c);
+uint64_t chip_bits_per_token(const Chip *c);
 uint64_t chip_weights(const Chip *c); /* of all matrices, embedding included */
 
 /* ---- writing: sections stream to the file as the cast makes them ---- */

@@ -4,33 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-size_t matrix_code_bytes(const Matrix *m) { return (size_t)m->rows * (size_t)m->groups * 8 * (size_t)m->bits; }
-
-int matrix_max_level(int bits) { return bits <= 4 ? 31 : bits == 6 ? 63 : 127; }
-
-static bool check_row(const Matrix *m, int r, const uint8_t *magnitude, const char *name, Err *err) {
-  int64_t sum = 0;
-  for (int g = 0; g < m->groups; g++) {
-    int s = matrix_group_scale(m, r, g), level = 0, count = m->cols - g * GROUP < GROUP ? m->cols - g * GROUP : GROUP;
-    uint8_t code[GROUP], largest = 0;
-    if (s < 1 || s > MAX_GROUP_SCALE) return err_set(err, "matrix %s: group scale of row %d, group %d: expected 1 to %d, found %d", name, r, g, MAX_GROUP_SCALE, s);
-    matrix_group_codes(m, r, g, code);
-    for (int i = 0; i < GROUP; i++) largest = code[i] > largest ? code[i] : largest;
-    if (largest >= m->levels) return err_set(err, "matrix %s: row %d, group %d: expected codes of 0 to %d, found %d", name, r, g, m->levels - 1, largest);
-    for (int i = 0; i < count; i++) level += magnitude[code[i]];
-    sum += (int64_t)s * level;
-  }
-  return 127 * sum <= INT32_MAX || err_set(err, "matrix %s: row %d may overflow its 32-bit accumulator", name, r);
-}
-
-bool matrix_check(const Matrix *m, const char *name, Err *err) {
-  uint8_t magnitude[256] = {0};
-  for (int i = 0; i < m->levels; i++) magnitude[i] = (uint8_t)(m->level[i] < 0 ? -m->level[i] : m->level[i]);
-  for (int r = 0; r < m->rows; r++)
-    if (!check_row(m, r, magnitude, name, err)) return false;
-  return true;
-}
-
 /* ---- opening ---- */
 
 typedef struct {
@@ -195,13 +168,14 @@ static bool open_matrix(Opening *o, int index, MatKind kind, int layer, Matrix *
   int most = matrix_max_level((int)f.bits);
   for (uint32_t i = 0; i < f.levels; i++)
     if (!in_range(o, s->at + 64 + i, "level of a codebook", i ? f.level[i - 1] + 1 : -most, most, f.level[i])) return false;
-  int groups = (cols + GROUP - 1) / GROUP;
-  MatrixLayout l = matrix_layout(rows, groups, (int)f.bits, f.grouped);
-  if (s->bytes != l.bytes) return bad(o, s->at, "size of a matrix", l.bytes, s->bytes);
-  const uint8_t *p = section_bytes(o, s);
-  *m = (Matrix){rows, cols, groups, (int)f.bits, f.exponent, (int)f.levels, {0}, (const uint16_t *)(const void *)(p + l.row_scale),
-                f.grouped ? p + l.group_scale : NULL, p + l.codes};
+  *m = (Matrix){.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = (int)f.bits, .exponent = f.exponent, .levels = (int)f.levels, .grouped = f.grouped};
   memcpy(m->level, f.level, f.levels);
+  if (f.bits >= 6 && !matrix_book_is_even(m))
+    return err_set(o->err, "%s:%llu: levels of a codebook of %u bits: expected evenly spaced ones", o->path, (unsigned long long)s->at + 64, f.bits);
+  MatrixLayout l = matrix_layout(m);
+  if (s->bytes != l.bytes) return bad(o, s->at, "size of a matrix", l.bytes, s->bytes);
+  m->row_scale = (const uint16_t *)(const void *)(section_bytes(o, s) + l.row_scale);
+  m->weights = section_bytes(o, s) + l.weights;
   return true;
 }
 
@@ -307,13 +281,13 @@ bool chip_verify_all(const Chip *c, Err *err) {
 
 void chip_hash_text(const Chip *c, char out[65]) { hex_of(c->hash, 32, out); }
 
-uint64_t chip_bytes_per_token(const Chip *c) {
-  uint64_t bytes = 0;
+uint64_t chip_bits_per_token(const Chip *c) {
+  uint64_t bits = 0;
   for (int i = 0; i < chip_matrices(c) - 1; i++) { /* all but the embedding */
     const Matrix *m = chip_matrix(c, i, NULL);
-    bytes += matrix_code_bytes(m) + (uint64_t)m->rows * (scale_bytes(m->groups) + 2);
+    bits += (uint64_t)m->rows * ((uint64_t)m->groups * (uint64_t)(GROUP * m->bits + GROUP_SCALE_BITS) + 16);
   }
-  return bytes;
+  return bits;
 }
 
 uint64_t chip_weights(const Chip *c) {
@@ -327,5 +301,5 @@ uint64_t chip_weights(const Chip *c) {
 
 double chip_bits_per_weight(const Chip *c) {
   uint64_t weights = chip_weights(c) - (uint64_t)c->embed.rows * (uint64_t)c->embed.cols;
-  return 8.0 * (double)chip_bytes_per_token(c) / (double)weights;
+  return (double)chip_bits_per_token(c) / (double)weights;
 }

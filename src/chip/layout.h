@@ -43,7 +43,7 @@ typedef struct {
   int32_t exponent;
   uint32_t zero[10];
   int8_t level[256];
-} MatrixSection; /* then, each at a multiple of 64: row scales, group scales, codes */
+} MatrixSection; /* then, each at a multiple of 64: row scales, weights */
 
 _Static_assert(sizeof(FileHead) == 64 && sizeof(Section) == 64, "fixed by the format");
 _Static_assert(sizeof(ShapeSection) == 56 && sizeof(VocabSection) == 48 && sizeof(MatrixSection) == 320 && sizeof(GainsSection) == 64, "fixed by the format");
@@ -51,15 +51,16 @@ _Static_assert(sizeof(ShapeSection) == 56 && sizeof(VocabSection) == 48 && sizeo
 static inline uint64_t align64(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
 typedef struct {
-  uint64_t row_scale, group_scale, codes, bytes; /* offsets within the section, and its size */
+  uint64_t row_scale, weights, bytes; /* offsets within the section, and its size */
 } MatrixLayout;
 
-static inline MatrixLayout matrix_layout(int rows, int groups, int bits, bool grouped) {
+static inline size_t row_scale_bytes(const Matrix *m) { return 2 * (size_t)(m->grouped ? tiled_rows(m->rows) : m->rows); }
+
+static inline MatrixLayout matrix_layout(const Matrix *m) {
   MatrixLayout l;
   l.row_scale = align64(sizeof(MatrixSection));
-  l.group_scale = align64(l.row_scale + 2 * (uint64_t)rows);
-  l.codes = align64(l.group_scale + (grouped ? (uint64_t)rows * scale_bytes(groups) : 0));
-  l.bytes = l.codes + (uint64_t)rows * (uint64_t)groups * 8 * (uint64_t)bits;
+  l.weights = align64(l.row_scale + row_scale_bytes(m));
+  l.bytes = l.weights + matrix_weight_bytes(m);
   return l;
 }
 

@@ -80,39 +80,40 @@ static void fill(uint8_t *p, size_t n, Pcg *random) {
   }
 }
 
-/* Codes past the last column are 0, and 8 bits have 255 levels. */
-static void mend_codes(const Matrix *m, uint8_t *codes) {
-  size_t group = (size_t)(8 * m->bits);
-  int used = m->cols % GROUP * m->bits; /* bits of the last group */
-  for (int r = 0; used && r < m->rows; r++) {
-    uint8_t *last = codes + ((size_t)r * (size_t)m->groups + (size_t)m->groups - 1) * group;
-    if (used % 8) last[used / 8] &= (uint8_t)((1u << used % 8) - 1);
-    memset(last + (used + 7) / 8, 0, group - (size_t)((used + 7) / 8));
-  }
-  for (size_t i = 0; m->bits == 8 && i < matrix_code_bytes(m); i++) codes[i] = codes[i] == 255 ? 0 : codes[i];
+/* 8 bits have 255 levels; scales, which this may change too, come later. */
+static void mend_codes(const Matrix *m, uint8_t *weights) {
+  for (size_t i = 0, n = matrix_weight_bytes(m); m->bits == 8 && i < n; i++) weights[i] = weights[i] == 255 ? 0 : weights[i];
+}
+
+/* Columns and rows past the last ones are 0. */
+static void clear_rest(const Matrix *m, uint8_t *weights) {
+  int rows = m->grouped ? tiled_rows(m->rows) : m->rows;
+  for (int r = 0; r < rows; r++)
+    for (int c = r < m->rows ? m->cols : 0; c < m->groups * GROUP; c++) matrix_put_code(m, weights, r, c, 0);
+  for (int r = m->rows; r < rows; r++)
+    for (int g = 0; g < m->groups; g++) matrix_put_group_scale(m, weights, r, g, 0);
 }
 
 /* Group scales up to `most`, which keeps every row's accumulator within 32 bits. */
 static bool random_matrix(Matrix *m, int rows, int cols, int bits, bool grouped, Pcg *random, Arena *a, Err *err) {
-  *m = (Matrix){.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .exponent = -30, .levels = bits == 8 ? 255 : 1 << bits};
+  *m = (Matrix){.rows = rows, .cols = cols, .groups = (cols + GROUP - 1) / GROUP, .bits = bits, .exponent = -30, .levels = bits == 8 ? 255 : 1 << bits, .grouped = grouped};
   int top = matrix_max_level(bits);
   for (int i = 0; i < m->levels; i++) m->level[i] = (int8_t)(-top + i * 2 * top / (m->levels - 1));
   int64_t widest = (int64_t)INT32_MAX / 127 / top / ((int64_t)m->groups * GROUP);
   int most = widest > MAX_GROUP_SCALE ? MAX_GROUP_SCALE : (int)widest;
   if (most < 1) return err_set(err, "shape: %d columns of %d bits overflow a 32-bit accumulator", cols, bits);
-  uint16_t *row_scale = arena_alloc(a, (size_t)rows, sizeof *row_scale, err);
-  uint8_t *codes = arena_alloc(a, matrix_code_bytes(m), 1, err);
-  uint8_t *scales = grouped ? arena_alloc(a, (size_t)rows, scale_bytes(m->groups), err) : NULL;
-  if (!row_scale || !codes || (grouped && !scales)) return false;
-  fill(codes, matrix_code_bytes(m), random);
-  mend_codes(m, codes);
+  uint16_t *row_scale = arena_alloc(a, (size_t)tiled_rows(rows), sizeof *row_scale, err);
+  uint8_t *weights = arena_alloc(a, matrix_weight_bytes(m), 1, err);
+  if (!row_scale || !weights) return false;
+  fill(weights, matrix_weight_bytes(m), random);
+  mend_codes(m, weights);
   for (int r = 0; r < rows; r++) {
     row_scale[r] = (uint16_t)(2048 + pcg_next(random) % 2048);
-    for (int g = 0; grouped && g < m->groups; g++) put_group_scale(scales, m->groups, r, g, 1 + (int)(pcg_next(random) % (uint32_t)most));
+    for (int g = 0; grouped && g < m->groups; g++) matrix_put_group_scale(m, weights, r, g, 1 + (int)(pcg_next(random) % (uint32_t)most));
   }
+  clear_rest(m, weights);
   m->row_scale = row_scale;
-  m->codes = codes;
-  m->group_scale = scales;
+  m->weights = weights;
   return true;
 }
 
@@ -136,7 +137,7 @@ typedef struct {
 
 static int next_width(Budget *b, int rows, int cols) {
   static const int widths[] = {2, 3, 4, 6, 8};
-  double n = (double)rows * cols, over = (double)(8 * scale_bytes((cols + GROUP - 1) / GROUP) + 16) / cols, least = INFINITY;
+  double n = (double)rows * cols, over = (double)(GROUP_SCALE_BITS * ((cols + GROUP - 1) / GROUP) + 16) / cols, least = INFINITY;
   int best = 0;
   for (int i = 0; i < 5; i++) {
     double off = fabs((b->spent + n * (widths[i] + over)) / (b->weights + n) - b->bits);

@@ -122,16 +122,15 @@ bool chip_write_gains(ChipWriter *w, int layer, const Gain gain[GAINS], Err *err
 }
 
 bool chip_write_matrix(ChipWriter *w, int layer, MatKind kind, const Matrix *m, Err *err) {
-  MatrixLayout l = matrix_layout(m->rows, m->groups, m->bits, m->group_scale != NULL);
+  MatrixLayout l = matrix_layout(m);
   uint8_t *bytes = mem_alloc(l.bytes, 1, err);
   if (!bytes) return false;
   MatrixSection head = {.rows = (uint32_t)m->rows, .cols = (uint32_t)m->cols, .bits = (uint32_t)m->bits,
-                        .levels = (uint32_t)m->levels, .grouped = m->group_scale != NULL, .exponent = m->exponent};
+                        .levels = (uint32_t)m->levels, .grouped = m->grouped, .exponent = m->exponent};
   memcpy(head.level, m->level, sizeof head.level);
   memcpy(bytes, &head, sizeof head);
-  memcpy(bytes + l.row_scale, m->row_scale, 2 * (size_t)m->rows);
-  if (m->group_scale) memcpy(bytes + l.group_scale, m->group_scale, (size_t)m->rows * scale_bytes(m->groups));
-  memcpy(bytes + l.codes, m->codes, matrix_code_bytes(m));
+  memcpy(bytes + l.row_scale, m->row_scale, row_scale_bytes(m));
+  memcpy(bytes + l.weights, m->weights, matrix_weight_bytes(m));
   bool ok = put_section(w, SEC_MATRIX + (uint32_t)kind, layer, bytes, l.bytes, err);
   mem_free(bytes);
   return ok;

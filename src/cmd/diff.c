@@ -35,7 +35,7 @@ static void compare(const Matrix *p, const Matrix *q, Difference *d) {
         d->codes_changed += x[i] != y[i];
         d->bits_changed += (uint64_t)__builtin_popcount((unsigned)(x[i] ^ y[i]));
       }
-      if (p->group_scale) d->scales++, d->scales_changed += matrix_group_scale(p, r, g) != matrix_group_scale(q, r, g);
+      if (p->grouped) d->scales++, d->scales_changed += matrix_group_scale(p, r, g) != matrix_group_scale(q, r, g);
     }
     d->scales++;
     d->scales_changed += p->row_scale[r] != q->row_scale[r];

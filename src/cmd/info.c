@@ -114,7 +114,7 @@ static bool info_chip(const char *path, bool json, Err *err) {
       json_t *o = common_json(&c);
       json_object_set_new(o, "arithmetic", json_integer(CHIP_ARITHMETIC));
       json_object_set_new(o, "bytes", json_integer((json_int_t)chip.bytes));
-      json_object_set_new(o, "bytes_per_token", json_integer((json_int_t)chip_bytes_per_token(&chip)));
+      json_object_set_new(o, "bytes_per_token", json_integer((json_int_t)(chip_bits_per_token(&chip) / 8)));
       json_object_set_new(o, "bits", bits_json(&chip));
       if (p) json_object_set(o, "provenance", p);
       print_json(o);
@@ -124,7 +124,7 @@ static bool info_chip(const char *path, bool json, Err *err) {
       const ChipShape *s = &chip.shape;
       shape_print(s->dim, s->ffn, s->heads, s->kv_heads, s->head_dim, s->vocab);
       printf("arithmetic       version %d\nbits a weight    %.3f (%.1f MB read for a token)\n", CHIP_ARITHMETIC, c.bits,
-             (double)chip_bytes_per_token(&chip) / 1e6);
+             (double)chip_bits_per_token(&chip) / 8e6);
       printf("bits            ");
       for (int k = 0; k < MAT_KINDS; k++)
         printf(" %s %.3g", mat_name[k], kind_bits(&chip, k));

@@ -15,35 +15,32 @@ static const Kernels *kernels_of(Isa isa) {
   return &kernels_scalar;
 }
 
-/* ---- packing ---- */
+/* ---- matrices ---- */
 
 static void packed_free(Packed *p) {
-  if (p->owned) mem_free(p->tiles);
+  mem_free(p->own);
+  mem_free(p->own_scale);
   mem_free(p->correction);
-  mem_free(p->row_scale);
   *p = (Packed){0};
 }
 
-static int tiles_of(const Packed *p) { return (p->rows + p->tile - 1) / p->tile; }
-
-static size_t tiles_bytes(const Matrix *m, const Kernels *k) { return (size_t)((m->rows + k->tile - 1) / k->tile) * k->tile_bytes(m); }
-
-/* tiles: zeroed memory for them, or NULL: the matrix owns its own. */
-static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, uint8_t *tiles_at, Err *err) {
-  *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent, .tile = k->tile,
-                .tile_bytes = k->tile_bytes(m)};
+/* copy: the matrix may go. */
+static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, bool copy, Err *err) {
+  *p = (Packed){.rows = m->rows, .cols = m->cols, .groups = m->groups, .bits = m->bits, .exponent = m->exponent,
+                .tile_bytes = k->pack_tile ? k->tile_bytes(m) : tile_bytes(m->groups, m->bits), .tiles = m->weights, .row_scale = m->row_scale};
   packed_levels(p, m);
-  size_t tiles = (size_t)tiles_of(p), rows = tiles * (size_t)k->tile;
-  p->owned = !tiles_at;
-  p->tiles = tiles_at ? tiles_at : mem_alloc(tiles, p->tile_bytes, err);
-  p->row_scale = mem_alloc(rows + 32, 2, err); /* kernels read whole vectors */
-  if (k->needs_correction) p->correction = mem_alloc(rows, 4, err);
-  p->bytes = tiles * p->tile_bytes + rows * 2 + (k->needs_correction ? rows * 4 : 0);
-  if (!p->tiles || !p->row_scale || (k->needs_correction && !p->correction)) {
+  size_t rows = (size_t)tiled_rows(m->rows), bytes = rows / TILE * p->tile_bytes;
+  p->bytes = bytes + rows * (sizeof *p->row_scale + sizeof *p->correction);
+  p->correction = mem_alloc(rows, sizeof *p->correction, err);
+  if (copy || k->pack_tile) p->own = mem_alloc(bytes, 1, err);
+  if (copy) p->own_scale = mem_alloc(rows, sizeof *p->own_scale, err);
+  if (!p->correction || ((copy || k->pack_tile) && !p->own) || (copy && !p->own_scale)) {
     packed_free(p);
     return false;
   }
-  memcpy(p->row_scale, m->row_scale, (size_t)m->rows * 2);
+  if (p->own) p->tiles = p->own;
+  if (p->own && !k->pack_tile) memcpy(p->own, m->weights, bytes);
+  if (copy) p->row_scale = memcpy(p->own_scale, m->row_scale, rows * sizeof *p->own_scale);
   return true;
 }
 
@@ -52,28 +49,42 @@ typedef struct {
   const Matrix *m;
   Packed *p;
   atomic_bool bad;
-} PackJob;
+} InstallJob;
 
-static void pack_run(void *arg, int t, int threads) {
-  PackJob *j = arg;
-  Span s = span_of(tiles_of(j->p), 1, t, threads);
+/* Corrections, and the checks of matrix_check at the speed of a product. */
+static bool install_tile(const InstallJob *j, int t) {
+  if (!matrix_tile_in_range(j->m, t)) return false;
+  if (j->k->pack_tile) j->k->pack_tile(j->m, j->p, t);
+  RowSums sums;
+  j->k->weigh(j->p, t, &sums);
+  bool ok = true, corrects = j->k->a_flip && j->m->bits != j->k->signed_bits;
+  for (int r = 0; r < TILE; r++) {
+    if (t * TILE + r < j->m->rows) ok = ok && sums.magnitude[r] <= INT32_MAX / 127;
+    j->p->correction[t * TILE + r] = corrects ? (int32_t)((uint32_t)sums.level[r] << 7) : 0;
+  }
+  return ok;
+}
+
+static void install_run(void *arg, int t, int threads) {
+  InstallJob *j = arg;
+  Span s = span_of(tiles_of(j->p->rows), 1, t, threads);
   for (int i = s.from; i < s.to; i++)
-    if (!j->k->pack_tile(j->m, j->p, i)) atomic_store(&j->bad, true);
+    if (!install_tile(j, i)) atomic_store(&j->bad, true);
 }
 
 static Packed *packed_slot(Engine *e, int layer, MatKind kind) { return kind == MAT_HEAD ? &e->head : &e->layer[layer][kind]; }
 
-static bool install(Engine *e, int layer, MatKind kind, const Matrix *m, uint8_t *tiles, Err *err) {
+static bool install(Engine *e, int layer, MatKind kind, const Matrix *m, bool copy, Err *err) {
   Packed fresh, *slot = packed_slot(e, layer, kind);
-  if (!packed_room(&fresh, m, e->kernels, tiles, err)) return false;
-  PackJob j = {e->kernels, m, &fresh, false};
-  pool_run(e->pool, pack_run, &j);
+  if (!packed_room(&fresh, m, e->kernels, copy, err)) return false;
+  InstallJob j = {e->kernels, m, &fresh, false};
+  pool_run(e->pool, install_run, &j);
   packed_free(slot);
   *slot = fresh;
   return !atomic_load(&j.bad) || (matrix_check(m, mat_name[kind], err), err_set(err, "matrix %s: found damaged", mat_name[kind]));
 }
 
-bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err) { return install(e, layer, kind, m, NULL, err); }
+bool engine_install(Engine *e, int layer, MatKind kind, const Matrix *m, Err *err) { return install(e, layer, kind, m, true, err); }
 
 void engine_uninstall(Engine *e, int layer, MatKind kind) { packed_free(packed_slot(e, layer, kind)); }
 
@@ -117,22 +128,19 @@ Engine *engine_new_empty(const Chip *chip, const EngineOptions *options, Err *er
 
 typedef struct {
   const Chip *chip;
-  bool sums; /* only */
-  Err *err;  /* one a thread */
+  Err *err; /* one a thread */
 } VerifyJob;
 
+/* The contents of all but the embedding are checked as they are installed. */
 static void verify_run(void *arg, int t, int threads) {
   VerifyJob *j = arg;
-  for (int i = t; i < chip_matrices(j->chip) && !j->err[t].set; i += threads) {
-    bool sum = j->sums && chip_matrix(j->chip, i, NULL) != &j->chip->embed; /* which is not packed */
-    sum ? chip_verify_sum(j->chip, i, &j->err[t]) : chip_verify(j->chip, i, &j->err[t]);
-  }
+  for (int i = t; i < chip_matrices(j->chip) && !j->err[t].set; i += threads)
+    chip_matrix(j->chip, i, NULL) == &j->chip->embed ? chip_verify(j->chip, i, &j->err[t]) : chip_verify_sum(j->chip, i, &j->err[t]);
 }
 
-/* Checksums of all matrices, and their contents where packing does not check them. */
 static bool verify(Engine *e, Err *err) {
   int threads = pool_threads(e->pool);
-  VerifyJob j = {e->chip, e->kernels->checks, mem_alloc((size_t)threads, sizeof(Err), err)};
+  VerifyJob j = {e->chip, mem_alloc((size_t)threads, sizeof(Err), err)};
   if (!j.err) return false;
   pool_run(e->pool, verify_run, &j);
   for (int t = 0; t < threads; t++)
@@ -141,20 +149,11 @@ static bool verify(Engine *e, Err *err) {
   return !err->set;
 }
 
-/* All tiles in one block, which large pages serve. */
 static bool install_all(Engine *e, Err *err) {
-  const Chip *c = e->chip;
-  size_t bytes = 0;
-  int n = c->shape.layers * MAT_PER_LAYER + 1;
-  for (int i = 0; i < n; i++) bytes += tiles_bytes(chip_matrix(c, i, NULL), e->kernels);
-  uint8_t *at = e->tiles = mem_alloc(bytes, 1, err);
-  bool ok = at != NULL;
-  for (int i = 0; ok && i < n; i++) {
-    const Matrix *m = chip_matrix(c, i, NULL);
-    MatKind kind = i == n - 1 ? MAT_HEAD : (MatKind)(i % MAT_PER_LAYER);
-    ok = install(e, i / MAT_PER_LAYER, kind, m, at, err);
-    at += tiles_bytes(m, e->kernels);
-  }
+  int n = chip_matrices(e->chip) - 1; /* all but the embedding */
+  bool ok = true;
+  for (int i = 0; ok && i < n; i++)
+    ok = install(e, i / MAT_PER_LAYER, i == n - 1 ? MAT_HEAD : (MatKind)(i % MAT_PER_LAYER), chip_matrix(e->chip, i, NULL), false, err);
   return ok;
 }
 
@@ -220,7 +219,6 @@ void engine_free(Engine *e) {
   mem_free(e->appended.logits);
   mem_free(e->appended.hidden);
   mem_free(e->layer);
-  mem_free(e->tiles);
   kv_pool_free(e->kv);
   pool_free(e->pool);
   mem_free(e);

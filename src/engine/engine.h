@@ -17,14 +17,15 @@ typedef struct {
 typedef struct Engine Engine;
 typedef struct Session Session;
 
-/* Packs the chip's weights for this CPU and starts the threads.  Checks every matrix's checksum and content.
+/* Starts the threads and checks every matrix's checksum and content.  Weights are read where the chip has them; the scalar kernels
+ * make levels of them first.
  * The chip must outlive the engine. */
 Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err);
 void engine_free(Engine *e);
 Isa engine_isa(const Engine *e);
 int engine_threads(const Engine *e);
 Pool *engine_pool(Engine *e);
-/* Bytes of packed weights that one decode step reads. */
+/* Bytes of weights that one decode step reads. */
 uint64_t engine_bytes_per_token(const Engine *e);
 
 /* One timeline of tokens with room for `context` of them (0: the chip's limit). */

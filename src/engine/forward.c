@@ -193,28 +193,26 @@ static void phase_embed(const Pass *p, Piece c) {
 
 static void phase_attn_norm(const Pass *p, Piece c) { make_shared(p, input_attn, p->s->dim, c); }
 
-static int tiles_of_rows(const Pass *p, int rows) { return (rows + p->k->tile - 1) / p->k->tile; }
-
 static int units_qkv(const Pass *p) {
   const Packed *m = p->e->layer[p->layer];
-  return tiles_of_rows(p, m[MAT_Q].rows) + tiles_of_rows(p, m[MAT_K].rows) + tiles_of_rows(p, m[MAT_V].rows);
+  return tiles_of(m[MAT_Q].rows) + tiles_of(m[MAT_K].rows) + tiles_of(m[MAT_V].rows);
 }
 
 /* The rows of three matrices as one range. */
 static void phase_qkv(const Pass *p, Piece c) {
   const Packed *m = p->e->layer[p->layer];
   Input in = input_of(p, input_attn, 0, p->s->dim, c.thread);
-  int tile = p->k->tile, tiles[3], before = 0;
+  int tiles[3], before = 0;
   size_t stride = 0, at = 0;
   for (int i = 0; i < 3; i++) {
-    tiles[i] = tiles_of_rows(p, m[MAT_Q + i].rows);
+    tiles[i] = tiles_of(m[MAT_Q + i].rows);
     stride += (size_t)m[MAT_Q + i].rows;
   }
   Span mine = span_in(units_qkv(p), 1, c);
   for (int i = 0; i < 3; i++) {
     const Packed *w = &m[MAT_Q + i];
     int from = mine.from - before, to = mine.to - before;
-    Span rows = {(from < 0 ? 0 : from > tiles[i] ? tiles[i] : from) * tile, (to < 0 ? 0 : to > tiles[i] ? tiles[i] : to) * tile};
+    Span rows = {(from < 0 ? 0 : from > tiles[i] ? tiles[i] : from) * TILE, (to < 0 ? 0 : to > tiles[i] ? tiles[i] : to) * TILE};
     if (rows.to > w->rows) rows.to = w->rows;
     matmul(p, w, rows, in, p->n, FRAC, p->b->qkv + at, stride, c.thread);
     before += tiles[i];
@@ -352,11 +350,11 @@ static void phase_sums(const Pass *p, Piece c) {
 
 static void phase_o_input(const Pass *p, Piece c) { make_shared(p, input_o, p->s->heads * p->s->head_dim, c); }
 
-static int units_dim(const Pass *p) { return tiles_of_rows(p, p->s->dim); }
+static int units_dim(const Pass *p) { return tiles_of(p->s->dim); }
 
 /* h += W a for some rows. */
 static void project_back(const Pass *p, const Packed *m, Input in, Piece c) {
-  Span rows = span_in(m->rows, p->k->tile, c);
+  Span rows = span_in(m->rows, TILE, c);
   size_t dim = (size_t)p->s->dim, stride = apart(dim);
   matmul(p, m, rows, in, p->n, FRAC, p->b->y, stride, c.thread);
   for (int i = 0; i < p->n; i++)
@@ -402,11 +400,11 @@ static void phase_head_input(const Pass *p, Piece c) {
              p->e->worker[c.thread].vector);
 }
 
-static int units_head(const Pass *p) { return p->heads ? tiles_of_rows(p, p->s->vocab) : 0; }
+static int units_head(const Pass *p) { return p->heads ? tiles_of(p->s->vocab) : 0; }
 
 static void phase_head(const Pass *p, Piece c) {
   Input in = input_of(p, input_attn, 0, p->s->dim, c.thread);
-  matmul(p, &p->e->head, span_in(p->e->head.rows, p->k->tile, c), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, c.thread);
+  matmul(p, &p->e->head, span_in(p->e->head.rows, TILE, c), in, p->heads, FRAC_LOGIT, p->out, (size_t)p->s->vocab, c.thread);
 }
 
 static int units_rows(const Pass *p) { return p->n; }

@@ -1,4 +1,4 @@
-/* engine/kernel_amx: the matrix product of many tokens for AMX, over the tiles of tiles_avx512.h; few tokens go to kernel_avx512.c.
+/* engine/kernel_amx: the matrix product of many tokens for AMX, over the tiles of a chip; few tokens go to kernel_avx512.c.
  *
  * A tile register holds 16 tokens x 64 columns, or 64 columns x 16 rows in quads, which is how tiles unpack.  Scales of groups are
  * folded into the weights, scale * level = 256 hi + lo, so that sums stay in registers over all groups: two products for each,
@@ -218,7 +218,7 @@ static void wide(MatmulJob *j, int from, int slice, int n, V table, uint8_t *scr
 }
 
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y, size_t y_stride, int8_t *scratch) {
-  V table = load(p->level);
+  V table = table_of(p);
   MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   if (n < LEAST) {
     matmul_avx512(p, from, to, a, a_stride, n, x, frac, y, y_stride, scratch);
@@ -230,6 +230,6 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 }
 
 const Kernels kernels_amx = {
-    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul, .scratch = SCRATCH,
+    .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul, .scratch = SCRATCH,
     OPS(avx512),
 };

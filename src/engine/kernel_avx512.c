@@ -1,6 +1,5 @@
 /* engine/kernel_avx512: the matrix product for AVX-512 with VNNI and VBMI.
  *
- * Tiles are those of tiles_avx512.h.
  * vpdpbusd wants one unsigned side: activations + 128, less 128 * (sum of scale * level) of the row, which wraps exactly.
  *
  * Memory: one stream, or the prefetcher of the hardware loses it (Zen 4: with scales apart a matrix of 2,048 columns came at 17 of
@@ -9,8 +8,6 @@
 #include "engine/tiles_avx512.h"
 
 enum { TOKENS = 6, FEW = 4, FUSED = 8 };
-
-#include "engine/pack_avx512.h"
 
 /* gcc 12 spills around the intrinsic; the instruction itself keeps the sums in registers. */
 #define DOT(sum, unsigned_a, level) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_a), "v"(level))
@@ -60,6 +57,46 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
       }
   }
   store_all(j, token, count, acc);
+}
+
+/* As tile_few, of ones: levels against them, and them against magnitudes. */
+static inline __attribute__((always_inline)) void weigh_tile(const Packed *p, int bits, const uint8_t *tile, V table, RowSums *out) {
+  const int quads = chunk_quads(bits);
+  V level[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, magnitude[2] = {level[0], level[0]};
+  for (int g = 0; g < p->groups; g++)
+    for (int h = 0; h < 2; h++) {
+      const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
+      V a = _mm512_setzero_si512(), b = a, s = scales_of(tile + scales_at(g, bits) + h * HALF);
+#pragma GCC unroll 16
+      for (int i = 0; i < QUADS; i += quads, w += 2 * chunk_bytes(bits)) {
+        V q[8];
+        fetch_weights(w, (size_t)chunk_bytes(bits));
+        unpack(bits, w, table, q);
+#pragma GCC unroll 8
+        for (int k = 0; k < quads; k++) {
+          V ones = _mm512_set1_epi8(1), used = _mm512_set1_epi32(quad_in_use(p->cols, g, i + k)), size = _mm512_abs_epi8(q[k]);
+          DOT(a, ones, q[k]);
+          DOT(b, size, used);
+        }
+      }
+      level[h] = _mm512_add_epi32(level[h], _mm512_mullo_epi32(a, s));
+      magnitude[h] = _mm512_add_epi32(magnitude[h], _mm512_mullo_epi32(b, s));
+    }
+  for (int h = 0; h < 2; h++) {
+    _mm512_storeu_si512(out->level + h * HALF, level[h]);
+    _mm512_storeu_si512(out->magnitude + h * HALF, magnitude[h]);
+  }
+}
+
+void weigh_avx512(const Packed *p, int t, RowSums *out) {
+  const uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
+  V table = table_of(p);
+  switch (p->bits) {
+#define WEIGH(bits) \
+  case bits: weigh_tile(p, bits, tile, table, out); break;
+    WEIGH(2) WEIGH(3) WEIGH(4) WEIGH(6) WEIGH(8)
+#undef WEIGH
+  }
 }
 
 /* Up to FUSED tokens straight from the codes: unpacking them again costs less than writing levels down. */
@@ -145,7 +182,7 @@ static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
 
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch) {
-  V table = load(p->level);
+  V table = table_of(p);
   MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
@@ -161,6 +198,6 @@ void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_
 }
 
 const Kernels kernels_avx512 = {
-    .tile = TILE, .needs_correction = true, .checks = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile_avx512, .matmul = matmul_avx512,
+    .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul_avx512,
     OPS(avx512),
 };

@@ -2,6 +2,6 @@
 #include "engine/tiles_avx2.h"
 
 const Kernels kernels_avxvnni = {
-    .tile = TILE, .needs_correction = true, .a_flip = 128, .tile_bytes = tile_bytes, .pack_tile = pack_tile, .matmul = matmul,
+    .a_flip = 128, .signed_bits = SIGNED_BITS, .weigh = weigh, .matmul = matmul,
     OPS(avx2),
 };

@@ -7,18 +7,35 @@
 
 #include "engine/kv.h"
 
-/* A matrix as one instruction set likes to read it.  Rows are grouped in tiles; a thread works on whole tiles. */
+/* A matrix as a kernel reads it: the chip's tiles, or what pack_tile made of them. */
 typedef struct {
   int rows, cols, groups, bits, exponent;
-  int tile;             /* rows of a tile */
-  size_t tile_bytes;    /* group scales and codes of one tile */
-  uint8_t *tiles;       /* (ceil(rows / tile), tile_bytes) */
-  bool owned;           /* tiles are this matrix's own allocation */
-  int32_t *correction;  /* [rows rounded up to tile] what the kernel subtracts from a row's sum; NULL where unused */
-  uint16_t *row_scale;  /* [rows rounded up to tile] */
+  size_t tile_bytes;
+  const uint8_t *tiles; /* (ceil(rows / TILE), tile_bytes) */
+  uint8_t *own;         /* memory of tiles, where they are not the chip's */
+  uint16_t *own_scale;  /* and of row_scale */
+  int32_t *correction;  /* [whole tiles] what the kernel subtracts from a row's sum */
+  const uint16_t *row_scale; /* [whole tiles] */
   int8_t level[256];    /* by code; those of fewer than 6 bits repeat */
+  int step;             /* log2 of the distance of levels, from 6 bits on */
   size_t bytes;         /* of all of the above that one pass reads */
 } Packed;
+
+static inline void packed_levels(Packed *p, const Matrix *m) {
+  for (int i = 0; i < 256; i++) p->level[i] = m->level[m->bits < 6 ? i & ((1 << m->bits) - 1) : i];
+  p->step = m->bits == 6 && m->levels > 1 && m->level[1] - m->level[0] == 2;
+}
+
+/* Sums over the columns of a tile's rows: of scale * level, padding columns included, and of scale * |level| without them. */
+typedef struct {
+  int32_t level[TILE], magnitude[TILE];
+} RowSums;
+
+/* A group's quads of which padding columns are 0, the others 1, a byte each. */
+static inline int32_t quad_in_use(int cols, int group, int quad) {
+  int left = cols - group * GROUP - quad * 4;
+  return left >= 4 ? 0x01010101 : left <= 0 ? 0 : 0x01010101 & ((1 << 8 * left) - 1);
+}
 
 /* Asks for what a stream of weights comes to later: into L2 first, where many misses may wait at a time, then into L1, whose few
  * buffers are then held for moments.  One step alone, or the first at 1, 2, 6 or 16 KiB, is 5 to 20 % slower on Sapphire Rapids. */
@@ -28,10 +45,6 @@ static inline __attribute__((always_inline)) void fetch_weights(const uint8_t *w
     __builtin_prefetch(w + k + FAR, 0, 2);
     __builtin_prefetch(w + k + NEAR, 0, 3);
   }
-}
-
-static inline void packed_levels(Packed *p, const Matrix *m) {
-  for (int i = 0; i < 256; i++) p->level[i] = m->level[m->bits < 6 ? i & ((1 << m->bits) - 1) : i];
 }
 
 /* What stays the same over the tiles of one matmul; row and to: of the tile, and the end. */
@@ -55,15 +68,14 @@ static inline int32_t attention_finish(int64_t acc, uint64_t den, int most) {
 }
 
 typedef struct {
-  int tile;
-  bool needs_correction;
-  uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128 */
+  uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128; corrections undo it */
+  int signed_bits;      /* levels of so many bits meet activations as they are, and need no correction; 0: none */
+  /* Where the chip's tiles do not serve: bytes of one of its own, and its contents. */
   size_t (*tile_bytes)(const Matrix *m);
-  bool checks;          /* pack_tile checks what matrix_check does */
-  /* Writes tile t: p->tiles + t * tile_bytes and its corrections.  Padding rows have group scale 0.  False where it checks and
-   * the matrix fails. */
-  bool (*pack_tile)(const Matrix *m, Packed *p, int t);
-  /* y[token * y_stride + row] = matrix_finish(...) for rows [from, to) (multiples of tile, or the end) and n tokens.
+  void (*pack_tile)(const Matrix *m, Packed *p, int t);
+  /* Sums of tile t. */
+  void (*weigh)(const Packed *p, int t, RowSums *out);
+  /* y[token * y_stride + row] = matrix_finish(...) for rows [from, to) (multiples of TILE, or the end) and n tokens.
    * a (n, a_stride) has groups * 64 readable values a token, zeros past cols. */
   void (*matmul)(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                  int32_t *y, size_t y_stride, int8_t *scratch);
@@ -86,7 +98,7 @@ typedef struct {
 } Kernels;
 
 /* What matmul needs for a matrix of so many columns, whole groups. */
-static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->scratch ? k->scratch : (size_t)k->tile * (size_t)columns; }
+static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->scratch ? k->scratch : (size_t)TILE * (size_t)columns; }
 
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
 

@@ -42,7 +42,6 @@ struct Engine {
   int workers;                       /* at least as many as threads */
   Packed (*layer)[MAT_PER_LAYER];    /* (layers) */
   Packed head;
-  uint8_t *tiles;                    /* of the matrices that do not own theirs */
   int widest;                        /* values of the longest vector, rounded up to whole groups */
   struct Batch *batch;               /* buffers of the forward pass, grown on demand */
   struct Appended appended;

@@ -1,16 +1,5 @@
-/* engine/tiles_avx512: the tiles that the AVX-512 and AMX kernels share: their layout, unpacking, and what makes sums into results.
- *
- * A tile is 32 rows, two halves of 16 (one zmm of 16 int32 sums each), and is read in order from its first byte to its last.
- * For every two groups of 64 columns come 64 bytes of group scales, [2][32], then their codes, 16 quads of 4 columns each
- * (byte 4 r + c of a quad is row r, column 4 q + c).  Quads are packed in chunks, one of the first half and one of the second in
- * turn:
- *   2 bits  one vector holds four quads, two bits each
- *   3 bits  three vectors hold eight: A = q0 | q1 << 3 | low 2 of q6 << 6, B = q2 | q3 << 3 | bit 2 of q6 << 6 | bit 2 of
- *           q7 << 7, C = q4 | q5 << 3 | low 2 of q7 << 6
- *   4 bits  one vector holds two, a nibble each
- *   6 bits  three vectors hold four: A = q0 | bits 0-1 of q3 << 6, B = q1 | bits 2-3 << 6, C = q2 | bits 4-5 << 6
- *   8 bits  levels as they are
- * Levels come from vpermb: a non-uniform book costs what a uniform one does.
+/* engine/tiles_avx512: what the AVX-512 and AMX kernels share: unpacking tiles (chip/tile.h; a vector is one zmm, a half's sums are one
+ * zmm of 16), and what makes sums into results.  Levels come from vpermb: a non-uniform book costs what a uniform one does.
  */
 #ifndef BURIN_ENGINE_TILES_AVX512_H
 #define BURIN_ENGINE_TILES_AVX512_H
@@ -20,22 +9,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { TILE = 32, HALF = 16, QUADS = GROUP / 4 };
 typedef __m512i V;
-
-enum { SCALES = 2 * TILE }; /* bytes of the scales of two groups, before their codes */
-
-static inline size_t codes_bytes(int bits) { return TILE * 8 * (size_t)bits; } /* of one group */
-
-static inline size_t group_at(int g, int bits) { return (size_t)(g / 2 + 1) * SCALES + (size_t)g * codes_bytes(bits); }
-
-static inline size_t scales_at(int g, int bits) { return (size_t)(g / 2) * (SCALES + 2 * codes_bytes(bits)) + (size_t)(g % 2) * TILE; }
-
-static inline size_t tile_bytes(const Matrix *m) { return group_at(m->groups - 1, m->bits) + codes_bytes(m->bits); }
-
-/* A chunk is the fewest whole vectors that hold whole quads. */
-static inline int chunk_quads(int bits) { return bits == 2 ? 4 : bits == 3 ? 8 : bits == 4 ? 2 : bits == 6 ? 4 : 1; }
-static inline int chunk_bytes(int bits) { return chunk_quads(bits) * 8 * bits; }
 
 /* ---- unpacking ---- */
 
@@ -45,6 +19,9 @@ static inline V lookup(V table, V index) { return _mm512_permutexvar_epi8(index,
 static inline V select_bits(V mask, V a, V b) { return _mm512_ternarylogic_epi64(mask, a, b, 0xCA); }
 
 #define SHIFTED(v, s) _mm512_srli_epi16(v, s)
+
+/* What unpack looks levels up in; 8 bits: level 0, to which codes are added. */
+static inline V table_of(const Packed *p) { return p->bits == 8 ? _mm512_set1_epi8(p->level[0]) : load(p->level); }
 
 /* The quads of a chunk as level bytes.  vpermb looks at six bits of an index, and the table repeats itself: what stands above a
  * code need not be masked. */
@@ -68,7 +45,7 @@ static inline __attribute__((always_inline)) void unpack(int bits, const uint8_t
     V low = select_bits(_mm512_set1_epi8(3), SHIFTED(a, 6), SHIFTED(b, 4));
     q[3] = lookup(table, select_bits(_mm512_set1_epi8(15), low, SHIFTED(c, 2)));
   } else {
-    q[0] = a;
+    q[0] = _mm512_add_epi8(a, table);
   }
 }
 
@@ -110,8 +87,8 @@ static inline void store_half(const MatmulJob *j, int token, int half, V acc) {
   finish(sum, j->p->row_scale + first, rows, j->p->exponent, j->x[token], j->frac, j->y + (size_t)token * j->y_stride + first);
 }
 
-/* Packing, and the product for few tokens, of kernel_avx512.c. */
-bool pack_tile_avx512(const Matrix *m, Packed *p, int t);
+/* Of kernel_avx512.c; the product is for few tokens. */
+void weigh_avx512(const Packed *p, int t, RowSums *out);
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch);
 
