@@ -33,14 +33,19 @@ static bool check_sum(const Opening *o, const Section *s, const char *what) {
                  (unsigned long long)s->checksum, (unsigned long long)found);
 }
 
+static bool other_version(const Opening *o, int at, const char *of, unsigned expected, unsigned found) {
+  return err_set(o->err, "%s:%d: version of the %s: expected %u, found %u: %s", o->path, at, of, expected, found,
+                 found < expected ? "cast the model again" : "made by a newer burin");
+}
+
 static bool check_table(Opening *o) {
   const FileMap *f = &o->c->file;
   FileHead head;
   if (f->n < sizeof head) return bad(o, 0, "size of the file, at least", sizeof head, f->n);
   memcpy(&head, f->p, sizeof head);
   if (memcmp(head.magic, CHIP_MAGIC, 8) != 0) return err_set(o->err, "%s:0: expected the magic '%s'", o->path, CHIP_MAGIC);
-  if (head.format != CHIP_FORMAT) return bad(o, 8, "version of the chip format", CHIP_FORMAT, head.format);
-  if (head.arithmetic != CHIP_ARITHMETIC) return bad(o, 12, "version of the arithmetic", CHIP_ARITHMETIC, head.arithmetic);
+  if (head.format != CHIP_FORMAT) return other_version(o, 8, "chip format", CHIP_FORMAT, head.format);
+  if (head.arithmetic != CHIP_ARITHMETIC) return other_version(o, 12, "arithmetic", CHIP_ARITHMETIC, head.arithmetic);
   if (head.bytes != f->n) return bad(o, 24, "size of the file", head.bytes, f->n);
   if (!in_range(o, 16, "number of sections", 4, 10000, head.sections) || head.zero) return bad(o, 20, "reserved word", 0, head.zero);
   uint64_t end = sizeof head + (uint64_t)head.sections * sizeof(Section);
