@@ -253,7 +253,7 @@ static int group_of(const Pass *p) { return p->s->heads / p->s->kv_heads; }
 static bool few_units(const Pass *p) { return p->n * p->s->kv_heads < 4 * pool_threads(p->e->pool); }
 
 /* Query heads that meet their key-value head in one call: all that share it, unless that leaves threads without work. */
-static int heads_together(const Pass *p) { return few_units(p) && p->ranges == 1 ? 1 : group_of(p); }
+static int heads_together(const Pass *p) { return p->n * p->s->kv_heads < pool_threads(p->e->pool) && p->ranges == 1 ? 1 : group_of(p); }
 
 static KvCells cells_of(const Pass *p, int row, int head) { return session_cells(p->row[row].session, p->layer, head / group_of(p)); }
 

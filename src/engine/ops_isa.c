@@ -70,6 +70,13 @@ void FN(rotary)(const ChipShape *s, const int32_t *cos_sin, int32_t *head) {
 
 /* ---- attention, page by page: an instruction set brings score_page, weigh and values_page ---- */
 
+enum { HEADS = 4 /* that meet a page together, at most */, AHEAD = 2 /* pages to fetch */ };
+
+/* The hardware does not know where the next page lies.  Asked for piece by piece: many lines at once wait for each other. */
+static inline void fetch(const int8_t *p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
 #ifdef __AVX512VNNI__
 #include "engine/attention_avx512.h"
 #else
@@ -94,17 +101,19 @@ static inline void add_values(const int8_t *restrict v, size_t quads, int n, con
 }
 #endif
 
-/* z[n] <- scores of the first n positions of a page; returns the largest.  q has zeros behind its last dimension. */
-static int32_t score_page(KvCell c, const int8_t *q, Step q_step, size_t quads, int n, int32_t *z) {
-  int32_t top = -INT32_MAX, dot[KV_BLOCK];
-  for (int at = 0; at < n; at += KV_BLOCK) {
-    dot_block(c.k + (size_t)at * quads * 4, q, quads, dot);
-    for (int i = 0; i < KV_BLOCK && at + i < n; i++) {
-      z[at + i] = score_of(dot[i], q_step, step_unpack(c.k_step[at + i]));
-      top = z[at + i] > top ? z[at + i] : top;
+/* z (heads, stride) <- scores of the first n positions of a page; top[heads] rises to the largest.  q (heads, apart) has zeros behind
+ * the last dimension.  next: keys that come next, or NULL. */
+static void score_page(KvCell c, int heads, const int8_t *q, size_t apart, const Step *q_step, size_t quads, int n, const int8_t *next, int32_t *z, size_t stride, int32_t *top) {
+  int32_t dot[KV_BLOCK];
+  if (next) fetch(next, KV_PAGE * 4 * quads);
+  for (int h = 0; h < heads; h++, q += apart, z += stride)
+    for (int at = 0; at < n; at += KV_BLOCK) {
+      dot_block(c.k + (size_t)at * quads * 4, q, quads, dot);
+      for (int i = 0; i < KV_BLOCK && at + i < n; i++) {
+        z[at + i] = score_of(dot[i], q_step[h], step_unpack(c.k_step[at + i]));
+        top[h] = z[at + i] > top[h] ? z[at + i] : top[h];
+      }
     }
-  }
-  return top;
 }
 
 /* z[n] <- softmax weights; returns their sum. */
@@ -125,45 +134,40 @@ static uint64_t weigh(int32_t *z, int n, int32_t top) {
   return sum;
 }
 
-/* acc[4 quads] += (weights times steps on the exponent `most`, + 16) times the values of n positions of a page. */
-static void values_page(KvCell c, size_t quads, int n, const int32_t *w, int most, int64_t *acc) {
+/* acc (heads, 4 quads) += (weights w (heads, stride) times steps on the exponent `most`, + 16) times the values of n positions of a page. */
+static void values_page(KvCell c, int heads, size_t quads, int n, const int8_t *next, const int32_t *w, size_t stride, int most, int64_t *acc) {
   int16_t aligned[KV_PAGE];
-  for (int j = 0; j < n; j++) {
-    int s = 9 + most - (c.v_step[j] >> 9);
-    s = s > 25 ? 25 : s; /* products have 24 bits: 25 gives 0, as more would */
-    aligned[j] = (int16_t)((w[j] * (c.v_step[j] & 511) + ((1 << s) >> 1)) >> s);
+  if (next) fetch(next, KV_PAGE * 4 * quads);
+  for (int h = 0; h < heads; h++, w += stride, acc += 4 * quads) {
+    for (int j = 0; j < n; j++) {
+      int s = 9 + most - (c.v_step[j] >> 9);
+      s = s > 25 ? 25 : s; /* products have 24 bits: 25 gives 0, as more would */
+      aligned[j] = (int16_t)((w[j] * (c.v_step[j] & 511) + ((1 << s) >> 1)) >> s);
+    }
+    for (int j = n; j % 4; j++) aligned[j] = 0;
+    add_values(c.v, quads, n, aligned, acc);
   }
-  for (int j = n; j % 4; j++) aligned[j] = 0;
-  add_values(c.v, quads, n, aligned, acc);
 }
 #endif
 
 static KvCell cell_of(const KvCells *kv, int page) { return kv_cell(kv->page[page] + kv->offset, kv->head_dim); }
 
-/* The hardware does not know where the next page lies. */
-static void fetch_ahead(const void *p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
-}
-
 static int used_of(int n, int page) { return n - page * KV_PAGE < KV_PAGE ? n - page * KV_PAGE : KV_PAGE; }
 
 int FN(scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {
   size_t quads = kv_quads(kv->head_dim), hd = (size_t)kv->head_dim;
-  int8_t padded[1024];
+  int8_t padded[HEADS][1024];
   int most = 0; /* the exponent of a step stands in its upper bits */
   for (int h = 0; h < heads; h++) top[h] = -INT32_MAX;
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
     KvCell c = cell_of(kv, p);
     int n = used_of(to, p);
-    if ((p + 1) * KV_PAGE < to) fetch_ahead(cell_of(kv, p + 1).k, KV_PAGE * 4 * quads);
-    for (int h = 0; h < heads; h++) {
-      const int8_t *qh = q + (size_t)h * hd;
-      if (hd % 4) {
-        memset(padded + hd, 0, 4 * quads - hd);
-        qh = memcpy(padded, qh, hd);
-      }
-      int32_t t = score_page(c, qh, q_step[h], quads, n, z + (size_t)h * stride + (size_t)p * KV_PAGE);
-      top[h] = t > top[h] ? t : top[h];
+    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? cell_of(kv, p + AHEAD).k : NULL;
+    for (int h = 0; h < heads; h += HEADS) {
+      int some = heads - h < HEADS ? heads - h : HEADS;
+      const int8_t *at = q + (size_t)h * hd;
+      for (int i = 0; hd % 4 && i < some; i++) memset(padded[i] + hd, 0, 4 * quads - hd), memcpy(padded[i], at + (size_t)i * hd, hd);
+      score_page(c, some, hd % 4 ? padded[0] : at, hd % 4 ? sizeof padded[0] : hd, q_step + h, quads, n, h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, top + h);
     }
     for (int i = 0; i < n; i++) most = c.v_step[i] > most ? c.v_step[i] : most;
   }
@@ -175,9 +179,10 @@ void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size
   memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
   for (int h = 0; h < heads; h++) den[h] = from < to ? weigh(z + (size_t)h * stride + from, to - from, top[h]) : 0;
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
-    if ((p + 1) * KV_PAGE < to) fetch_ahead(cell_of(kv, p + 1).v, KV_PAGE * 4 * quads);
-    for (int h = 0; h < heads; h++)
-      values_page(cell_of(kv, p), quads, used_of(to, p), z + (size_t)h * stride + (size_t)p * KV_PAGE, most, acc + (size_t)h * 4 * quads);
+    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? cell_of(kv, p + AHEAD).v : NULL;
+    for (int h = 0; h < heads; h += HEADS)
+      values_page(cell_of(kv, p), heads - h < HEADS ? heads - h : HEADS, quads, used_of(to, p), h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, most,
+                  acc + (size_t)h * 4 * quads);
   }
 }
 
