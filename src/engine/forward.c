@@ -53,6 +53,7 @@ typedef struct {
   uint64_t number;   /* of the phase, ever: says which input a worker holds */
   double since;      /* the phase began, if profiled */
   int ranges;        /* of positions in attention; 1: done whole */
+  bool apart;        /* no two rows of a session: nothing but its own attention waits for a row's keys and values */
   int *head_row;     /* rows that want logits */
   int heads;         /* how many */
   int32_t *out;
@@ -238,15 +239,7 @@ static void rotate_unit(const Pass *p, int row, int u, const int32_t *cos_sin) {
   kv_store(kv.page[position / KV_PAGE] + kv.offset, s->head_dim, position % KV_PAGE, k, k_step, v, v_step);
 }
 
-static int units_rotate(const Pass *p) { return p->n * (p->s->heads + p->s->kv_heads); }
-
-static void phase_rotate(const Pass *p, Piece c) {
-  int units = p->s->heads + p->s->kv_heads;
-  Span r = span_in(p->n * units, 1, c);
-  for (int i = r.from; i < r.to; i++) rotate_unit(p, i / units, i % units, p->b->cos_sin + (size_t)(i / units) * (size_t)p->s->rotary_dims);
-}
-
-/* ---- attention: whole, or in ranges of positions where a few long timelines would leave threads without work ---- */
+static void rotate_here(const Pass *p, int row, int u) { rotate_unit(p, row, u, p->b->cos_sin + (size_t)row * (size_t)p->s->rotary_dims); }
 
 static int group_of(const Pass *p) { return p->s->heads / p->s->kv_heads; }
 
@@ -254,6 +247,19 @@ static bool few_units(const Pass *p) { return p->n * p->s->kv_heads < 4 * pool_t
 
 /* Query heads that meet their key-value head in one call: all that share it, unless that leaves threads without work. */
 static int heads_together(const Pass *p) { return p->n * p->s->kv_heads < pool_threads(p->e->pool) && p->ranges == 1 ? 1 : group_of(p); }
+
+/* Attention itself rotates what only it reads: a phase less. */
+static bool rotates_inside(const Pass *p) { return p->apart && p->ranges == 1 && heads_together(p) == group_of(p); }
+
+static int units_rotate(const Pass *p) { return rotates_inside(p) ? 0 : p->n * (p->s->heads + p->s->kv_heads); }
+
+static void phase_rotate(const Pass *p, Piece c) {
+  int units = p->s->heads + p->s->kv_heads;
+  Span r = span_in(p->n * units, 1, c);
+  for (int i = r.from; i < r.to; i++) rotate_here(p, i / units, i % units);
+}
+
+/* ---- attention: whole, or in ranges of positions where a few long timelines would leave threads without work ---- */
 
 static KvCells cells_of(const Pass *p, int row, int head) { return session_cells(p->row[row].session, p->layer, head / group_of(p)); }
 
@@ -273,6 +279,10 @@ static void phase_attention(const Pass *p, Piece c) {
   size_t hd = (size_t)p->s->head_dim, stride = attention_stride(w->scores_cap);
   for (int u = c.index; u < units; u += c.of) {
     int i = u * together, row = i / p->s->heads, n = p->row[row].position + 1;
+    if (rotates_inside(p)) {
+      rotate_here(p, row, p->s->heads + i % p->s->heads / together);
+      for (int h = 0; h < together; h++) rotate_here(p, row, i % p->s->heads + h);
+    }
     KvCells kv = cells_of(p, row, i % p->s->heads);
     int most = p->k->scores(&kv, p->b->q8 + (size_t)i * hd, p->b->q_step + i, together, 0, n, w->scores, stride, w->top);
     p->k->values(&kv, together, 0, n, w->scores, stride, w->top, most, w->den, w->sums);
@@ -568,6 +578,8 @@ static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
   if (!worker_room(e, deepest, err) || !batch_room(e, n, err)) return false;
   p->b = e->batch;
   p->ranges = choose_ranges(p, deepest);
+  p->apart = true; /* rows of a session stand together */
+  for (int i = 1; i < n; i++) p->apart = p->apart && row[i].session != row[i - 1].session;
   if (!ranges_room(p, deepest, err)) return false;
   p->head_row = mem_alloc((size_t)n, sizeof *p->head_row, err);
   if (!p->head_row) return false;
