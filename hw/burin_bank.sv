@@ -122,12 +122,10 @@ module burin_bank #(
           .CodeBits(CodeBits)
       ) u_lane (
           .clk_i,
-          .select_i(valid_q[2]),
           .lines_i(lines),
           .codes_i(codes[Lane*Taps*CodeBits+:Taps*CodeBits]),
           .part_i(valid_q[3]),
           .group_first_i(group_first_q[3]),
-          .scale_i(end_q[3]),
           .scales_i(scales[Lane*Groups*6+:Groups*6]),
           .sum_i(end_q[4]),
           .first_i(first_q[4]),

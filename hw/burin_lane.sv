@@ -1,20 +1,18 @@
 // One lane: adds the product lines that its weights select, scales each group of 64 columns and adds it to the row's accumulator.
 //
 // With Taps below 64 a group takes several words, with more a word holds Taps / 64 whole groups.
-// Timing, for the word whose lines_i and codes_i stand in cycle c (select_i): scales_i and the marks of the word in c + 1
-// (scale_i: it ends a group; group_first_i: it begins one), sum_i in c + 2 (first_i: the row's first group), acc_o from c + 3 on.
+// Timing, for the word whose lines_i and codes_i stand in cycle c: scales_i and its marks in c + 1 (part_i: a word, group_first_i: it
+// begins a group), sum_i in c + 2 if it ends a group (first_i: the row's first), acc_o from c + 3 on.
 module burin_lane #(
     parameter int unsigned Taps = 8,
     parameter int unsigned CodeBits = 4,
     parameter int unsigned Groups = Taps > 64 ? Taps / 64 : 1
 ) (
     input  logic                                  clk_i,
-    input  logic                                  select_i,
     input  logic        [Taps*(1<<CodeBits)*16-1:0] lines_i,
     input  logic        [        Taps*CodeBits-1:0] codes_i,
     input  logic                                  part_i,
     input  logic                                  group_first_i,
-    input  logic                                  scale_i,
     input  logic        [            Groups*6-1:0] scales_i,
     input  logic                                  sum_i,
     input  logic                                  first_i,
@@ -43,9 +41,9 @@ module burin_lane #(
     assign product = 32'(whole) * 32'($signed({1'b0, scale}));
 
     always_ff @(posedge clk_i) begin
-      if (select_i) part_q <= part;
+      part_q <= part;
       if (part_i) open_q <= whole;
-      if (scale_i) product_q[g*32+:32] <= product;
+      product_q[g*32+:32] <= product;
     end
   end
 

@@ -1,19 +1,16 @@
 // burin_lane for synthesis: the same ports, timing and results (Taps of 2 to 64), with explicit adders and selectors.
 //
 // Signs cost nothing (Baugh-Wooley): a number of n bits whose sign bit is inverted is larger by 2^(n-1).  2^k such numbers are added
-// as they are, and inverting the top bit of their sum takes the 2^k offsets away again; in the product the offsets of the rows are
-// a constant of two bits, each of which an adder has room for.
+// as they are, and inverting the top bit of their sum takes the 2^k offsets away again.
 module burin_lane_structural #(
     parameter int unsigned Taps = 8,
     parameter int unsigned CodeBits = 3
 ) (
     input  logic                                    clk_i,
-    input  logic                                    select_i,
     input  logic        [Taps*(1<<CodeBits)*16-1:0] lines_i,
     input  logic        [        Taps*CodeBits-1:0] codes_i,
     input  logic                                    part_i,
     input  logic                                    group_first_i,
-    input  logic                                    scale_i,
     input  logic        [                      5:0] scales_i,
     input  logic                                    sum_i,
     input  logic                                    first_i,
@@ -81,23 +78,57 @@ module burin_lane_structural #(
       .sum_o(whole)
   );
 
-  // Times the scale, a row of whole for each of its bits: above[i] is the sum of the rows up to i without the bits that are final.
-  logic [6*22-1:0] above;
-  logic [5:0] low;
+  // Times the scale, by its three digits of two bits: 0, 1, 2 or 3 times whole.
+  logic [22:0] triple;
+  logic [3*23-1:0] rows;
+  logic [23:0] above;
+  logic [22:0] top;
 
-  assign above[21:0] = {!(whole[20] && scales_i[0]), whole[20] && scales_i[0], whole[19:0] & {20{scales_i[0]}}};
-  for (genvar i = 1; i < 6; i++) begin : gen_row
-    burin_add #(
-        .Width(22)
-    ) u_row (
-        .a_i({1'b0, above[(i-1)*22+1+:21]}),
-        .b_i({1'b0, !(whole[20] && scales_i[i]), whole[19:0] & {20{scales_i[i]}}}),
-        .sum_o(above[i*22+:22])
-    );
+  assign triple[0] = whole[0];
+  burin_add #(
+      .Width(22)
+  ) u_triple (
+      .a_i({whole[20], whole}),
+      .b_i({{2{whole[20]}}, whole[20:1]}),
+      .sum_o(triple[22:1])
+  );
+
+  for (genvar i = 0; i < 3; i++) begin : gen_row
+    logic one, two, three;
+    logic [22:0] single, double;
+    assign one = scales_i[2*i] && !scales_i[2*i+1];
+    assign two = !scales_i[2*i] && scales_i[2*i+1];
+    assign three = scales_i[2*i] && scales_i[2*i+1];
+    assign single = {{2{whole[20]}}, whole};
+    assign double = {whole[20], whole, 1'b0};
+    for (genvar b = 0; b < 23; b++) begin : gen_bit
+      logic none;
+      burin_aoi22 u_pair (
+          .a_i(one),
+          .b_i(single[b]),
+          .c_i(two),
+          .d_i(double[b]),
+          .y_o(none)
+      );
+      assign rows[i*23+b] = !(none && !(three && triple[b]));
+    end
   end
-  for (genvar i = 0; i < 6; i++) begin : gen_low
-    assign low[i] = above[i*22];
-  end
+
+  burin_add #(
+      .Width(24)
+  ) u_above (
+      .a_i({{3{rows[22]}}, rows[22:2]}),
+      .b_i({rows[45], rows[45:23]}),
+      .sum_o(above)
+  );
+
+  burin_add #(
+      .Width(23)
+  ) u_top (
+      .a_i({above[23], above[23:2]}),
+      .b_i(rows[68:46]),
+      .sum_o(top)
+  );
 
   // Sum of the row.
   logic [ProductWidth-1:0] product_q;
@@ -107,14 +138,14 @@ module burin_lane_structural #(
       .Width(32)
   ) u_sum (
       .a_i(acc_o & {32{!first_i}}),
-      .b_i({{6{product_q[ProductWidth-1]}}, product_q[ProductWidth-2:0]}),
+      .b_i({{(32 - ProductWidth) {product_q[ProductWidth-1]}}, product_q}),
       .sum_o(sum)
   );
 
   always_ff @(posedge clk_i) begin
-    if (select_i) part_q <= gen_level[Levels].sums;
+    part_q <= gen_level[Levels].sums;
     if (part_i) open_q <= whole;
-    if (scale_i) product_q <= {!above[5*22+21], above[5*22+1+:20], low};
+    product_q <= {top, above[1:0], rows[1:0]};
     if (sum_i) acc_o <= sum;
   end
 endmodule

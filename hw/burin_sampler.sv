@@ -3,7 +3,7 @@
 // Logits come Vec at a time and are kept.  For a draw they are read twice: for the total of the probabilities and for the word in
 // which the running sum passes the drawn number; then the word's elements are walked one by one.
 // Timing, with Words = ceil(Vocab / Vec): the last word in cycle c; done_o is high in c + 1 where inv_temperature_i is 0, else in
-// c + 29 + 2 Words + Vec.  token_o stands from the cycle behind done_o on.  A seed needs four cycles before a draw begins.
+// c + 33 + 2 Words + Vec.  token_o stands from the cycle behind done_o on.  A seed needs five cycles before a draw begins.
 module burin_sampler #(
     parameter int unsigned Vec = 16,
     parameter int unsigned IndexWidth = 16,
@@ -86,7 +86,7 @@ module burin_sampler #(
   logic [WordWidth-1:0] address;
 
   assign read = (state_q == Total || state_q == Find) && count_q < Words || state_q == Fetch && count_q == 32'd0;
-  assign last = count_q == (state_q == Total || state_q == Find ? Words + 8 : state_q == Draw ? 32'd2 : state_q == Fetch ? 32'd6 : Vec - 1);
+  assign last = count_q == (state_q == Total || state_q == Find ? Words + 9 : state_q == Draw ? 32'd3 : state_q == Fetch ? 32'd7 : Vec - 1);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) state_q <= Idle;
@@ -95,27 +95,29 @@ module burin_sampler #(
     count_q <= state_q == Idle || last ? '0 : count_q + 32'd1;
   end
 
-  // Probabilities: read (0), distance (1), its octaves (2), table (3), between its entries (4), shifted (5), min-p (6), sum of a word (7),
-  // of all (8).
-  logic [8:1] read_q;
+  // Probabilities: read (0), distance (1), its products with halves of the coefficient (2), octaves (3), table (4), between its
+  // entries (5), shifted (6), min-p (7), sum of a word (8), of all (9).
+  logic [9:1] read_q;
   logic [38:0] coefficient_q;
   logic [46:0] floor_q;
   logic [Vec*30-1:0] p;
-  logic [WordWidth-1:0] address1_q, address2_q, address3_q, address4_q, address5_q, address6_q, address7_q, address8_q;
+  logic [WordWidth-1:0] address1_q, address2_q, address3_q, address4_q, address5_q, address6_q, address7_q, address8_q, address9_q;
 
   always_ff @(posedge clk_i) begin
     if (rst_i) read_q <= '0;
-    else read_q <= {read_q[7:1], read};
+    else read_q <= {read_q[8:1], read};
     coefficient_q <= 39'(inv_temperature_i) * 39'd94548;
     floor_q <= 47'(min_p_i) * 47'd1073741823;
     if (read) z_q <= mem[address];
-    {address8_q, address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q} <=
-        {address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q, address};
+    {address9_q, address8_q, address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q} <=
+        {address8_q, address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q, address};
   end
 
   for (genvar i = 0; i < Vec; i++) begin : gen_lane
     logic [32:0] distance;
     logic [23:0] distance_q;
+    logic [43:0] scaled0_q;
+    logic [42:0] scaled1_q;
     logic [62:0] scaled_q;
     logic [34:0] octaves;
     logic [29:0] low, high, entry_q, fall_q, y_q, p1_q;
@@ -130,25 +132,29 @@ module burin_sampler #(
     assign high = burin_tables_pkg::exp2_fine({1'b0, octaves[15:10]} + 7'd1);
     assign keep = 32'(address1_q) * Vec + i < Vocab;
 
-    logic [2:1] keep_q;
+    logic [3:1] keep_q;
     always_ff @(posedge clk_i) begin
-      keep_q <= {keep_q[1], keep};
+      keep_q <= {keep_q[2:1], keep};
       if (read_q[1]) distance_q <= distance > 33'hff_ffff ? 24'hff_ffff : 24'(distance & 33'hff_ffff);
-      if (read_q[2]) scaled_q <= 63'(distance_q) * 63'(coefficient_q);
-      if (read_q[3]) begin
+      if (read_q[2]) begin
+        scaled0_q <= 44'(distance_q) * 44'(coefficient_q[19:0]);
+        scaled1_q <= 43'(distance_q) * 43'(coefficient_q[38:20]);
+      end
+      if (read_q[3]) scaled_q <= 63'(scaled0_q) + {scaled1_q, 20'd0};
+      if (read_q[4]) begin
         entry_q <= low;
         fall_q <= low - high;
         fraction_q <= octaves[9:0];
         octave1_q <= octaves[20:16];
-        zero1_q <= octaves[34:16] > 19'd30 || !keep_q[2];
+        zero1_q <= octaves[34:16] > 19'd30 || !keep_q[3];
       end
-      if (read_q[4]) begin
+      if (read_q[5]) begin
         y_q <= entry_q - 30'((40'(fall_q) * 40'(fraction_q)) >> 10);
         octave_q <= octave1_q;
         zero_q <= zero1_q;
       end
-      if (read_q[5]) p1_q <= zero_q ? 30'd0 : 30'(burin_pkg::rsr(64'(y_q), 6'(octave_q)));
-      if (read_q[6]) p[i*30+:30] <= {1'b0, p1_q, 16'd0} < floor_q ? 30'd0 : p1_q;
+      if (read_q[6]) p1_q <= zero_q ? 30'd0 : 30'(burin_pkg::rsr(64'(y_q), 6'(octave_q)));
+      if (read_q[7]) p[i*30+:30] <= {1'b0, p1_q, 16'd0} < floor_q ? 30'd0 : p1_q;
     end
   end
 
@@ -163,21 +169,24 @@ module burin_sampler #(
     for (int i = 0; i < Vec; i++) word_sum = word_sum + 48'(p[i*30+:30]);
   end
 
-  assign fresh = address8_q == '0;
+  assign fresh = address9_q == '0;
   assign address = state_q == Fetch ? found_q : WordWidth'(count_q);
   assign lane_p = p[LaneWidth'(count_q)*30+:30];
 
-  // One multiplier of 64 by 64 bits, modulo 2^112 and in three cycles, serves the generator's steps and the drawn number.
+  // One multiplier of 64 by 64 bits, modulo 2^112 and in four cycles, serves the generator's steps and the drawn number.
   logic [63:0] pcg_q, factor, other;
   logic [79:0] part0_q, part1_q, part2_q;  // by 16 bits of the factor
   logic [63:0] part3_q;
   logic [96:0] low_q;
   logic [79:0] high_q;
+  logic [31:0] sum0_q;  // their sum: by 32, 40 and 40 bits
+  logic [40:0] sum1_q;
+  logic [39:0] sum2_q;
   logic [111:0] product;
 
   assign factor = state_q == Draw ? random_q : pcg_q;
   assign other = state_q == Draw ? 64'(sum_q) : 64'd6364136223846793005;
-  assign product = 112'(low_q) + {high_q, 32'd0};
+  assign product = {sum2_q + 40'(sum1_q[40]), sum1_q[39:0], sum0_q};
 
   always_ff @(posedge clk_i) begin
     part0_q <= 80'(factor[15:0]) * 80'(other);
@@ -186,18 +195,21 @@ module burin_sampler #(
     part3_q <= 64'(factor[63:48]) * other;
     low_q <= 97'(part0_q) + {1'b0, part1_q, 16'd0};
     high_q <= part2_q + {part3_q, 16'd0};
+    sum0_q <= low_q[31:0];
+    sum1_q <= 41'(low_q[71:32]) + 41'(high_q[39:0]);
+    sum2_q <= 40'(low_q[96:72]) + high_q[79:40];
   end
 
   // A permuted congruential generator: two outputs make one number of 64 bits, high word first.  A step follows a seed (which stands
   // in its place until then) and each output.
   logic [31:0] pcg_word;
   logic [4:0] turn;
-  logic [3:1] step_q;
+  logic [4:1] step_q;
   logic draw;
 
   assign pcg_word = 32'(((pcg_q >> 18) ^ pcg_q) >> 27);
   assign turn = 5'(pcg_q >> 59);
-  assign draw = state_q == Total && (count_q == 32'd0 || count_q == 32'd4);
+  assign draw = state_q == Total && (count_q == 32'd0 || count_q == 32'd5);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -205,19 +217,19 @@ module burin_sampler #(
       step_q <= '0;
     end else begin
       if (seed_i) pcg_q <= seed_value_i + 64'd1;
-      else if (step_q[3]) pcg_q <= product[63:0] + 64'd1;
-      step_q <= seed_i ? 3'b001 : {step_q[2:1], draw};
+      else if (step_q[4]) pcg_q <= product[63:0] + 64'd1;
+      step_q <= seed_i ? 4'b0001 : {step_q[3:1], draw};
     end
     if (draw) random_q <= {random_q[31:0], (pcg_word >> turn) | (pcg_word << (5'd0 - turn))};
-    if (read_q[7]) word_sum_q <= word_sum;
-    if (read_q[8]) sum_q <= (fresh ? 48'd0 : sum_q) + word_sum_q;
+    if (read_q[8]) word_sum_q <= word_sum;
+    if (read_q[9]) sum_q <= (fresh ? 48'd0 : sum_q) + word_sum_q;
     if (state_q == Draw) begin
       number_q <= product[111:64];
       seen_q <= 1'b0;
     end
-    if (state_q == Find && read_q[8] && !seen_q && (fresh ? 48'd0 : sum_q) + word_sum_q > number_q) begin
+    if (state_q == Find && read_q[9] && !seen_q && (fresh ? 48'd0 : sum_q) + word_sum_q > number_q) begin
       seen_q <= 1'b1;
-      found_q <= address8_q;
+      found_q <= address9_q;
       rest_q <= number_q - (fresh ? 48'd0 : sum_q);
     end
     if (state_q == Pick) begin

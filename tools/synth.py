@@ -53,14 +53,18 @@ def until_cells(name, parameters, folder, library):
     """Yosys' commands until a module is gates, flip-flops and the structural cells of a library."""
     for m in MEMORIES:
         open(f"{folder}/{m}.sv", "w").write(memory_stub(m))
-    chparam = " ".join(f"-chparam {k} {v}" for k, v in parameters.items())
+    # Not hierarchy -chparam: Yosys 0.23 then derives the modules within twice, and stops.
+    chparam = f"chparam {' '.join(f'-set {k} {v}' for k, v in parameters.items())} {name}" if parameters else ""
     return f"""read_verilog -sv -defer {' '.join(sources())} {' '.join(f'{folder}/{m}.sv' for m in MEMORIES)}
 read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
 setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
-hierarchy -check -top {name} {chparam}
+{chparam}
+hierarchy -check -top {name}
 proc
 flatten
 opt -full
+wreduce
+opt_clean
 synth -flatten -run fine:
 techmap -map {ROOT}/hw/cells/{library}_map.v
 """

@@ -16,11 +16,11 @@ module lane #(
   logic part;
   assign part = count_q == 4'd1 || count_q == 4'd2;
   burin_lane #(.Taps(2), .CodeBits(3)) u_lane (
-      .clk_i, .select_i(count_q < 4'd2), .lines_i(lines), .codes_i(codes), .part_i(part), .group_first_i(count_q == 4'd1 || group_first),
-      .scale_i(part), .scales_i(6'(Scale)), .sum_i(count_q == 4'd2 || count_q == 4'd3), .first_i(count_q == 4'd2 || first), .acc_o(acc));
+      .clk_i, .lines_i(lines), .codes_i(codes), .part_i(part), .group_first_i(count_q == 4'd1 || group_first),
+      .scales_i(6'(Scale)), .sum_i(count_q == 4'd2 || count_q == 4'd3), .first_i(count_q == 4'd2 || first), .acc_o(acc));
   burin_lane_structural #(.Taps(2), .CodeBits(3)) u_structural (
-      .clk_i, .select_i(count_q < 4'd2), .lines_i(lines), .codes_i(codes), .part_i(part), .group_first_i(count_q == 4'd1 || group_first),
-      .scale_i(part), .scales_i(6'(Scale)), .sum_i(count_q == 4'd2 || count_q == 4'd3), .first_i(count_q == 4'd2 || first), .acc_o(acc_structural));
+      .clk_i, .lines_i(lines), .codes_i(codes), .part_i(part), .group_first_i(count_q == 4'd1 || group_first),
+      .scales_i(6'(Scale)), .sum_i(count_q == 4'd2 || count_q == 4'd3), .first_i(count_q == 4'd2 || first), .acc_o(acc_structural));
 
   always_ff @(posedge clk_i) begin
     for (int i = 0; i < 16; i++) assume (lines[i*16+15] == lines[i*16+14]);

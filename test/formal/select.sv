@@ -19,8 +19,8 @@ module select #(
   logic [31:0] acc;
   burin_products #(.Taps(1), .Codes(8)) u_products (.clk_i, .en_i(count_q == 3'd1), .a_i(a_q), .levels_i(levels_q), .lines_o(lines));
   burin_lane #(.Taps(1), .CodeBits(3)) u_lane (
-      .clk_i, .select_i(count_q == 3'd2), .lines_i(lines), .codes_i(3'(Code)), .part_i(count_q == 3'd3), .group_first_i(1'b1),
-      .scale_i(count_q == 3'd3), .scales_i(6'd1), .sum_i(count_q == 3'd4), .first_i(1'b1), .acc_o(acc));
+      .clk_i, .lines_i(lines), .codes_i(3'(Code)), .part_i(count_q == 3'd3), .group_first_i(1'b1),
+      .scales_i(6'd1), .sum_i(count_q == 3'd4), .first_i(1'b1), .acc_o(acc));
 
   logic signed [7:0] level, activation;
   logic signed [15:0] product;

@@ -24,6 +24,6 @@
   end
   burin_products #(.Taps(Taps), .Codes(8)) u_products (.clk_i(clk), .en_i(valid || |at[14:0]), .a_i(a), .levels_i(in[63:0]), .lines_o(lines));
   `Lane #(.Taps(Taps), .CodeBits(CodeBits)) u_dut (
-      .clk_i(clk), .select_i(|at[15:0]), .lines_i(lines), .codes_i(codes_q), .part_i(|at[16:1]), .group_first_i(word2_q[2:0] == 3'd0),
-      .scale_i(|at[16:1] && word2_q[2:0] == 3'd7), .scales_i(in[base2+512+192+:6]), .sum_i(|at[17:2] && word3_q[2:0] == 3'd7),
+      .clk_i(clk), .lines_i(lines), .codes_i(codes_q), .part_i(|at[16:1]), .group_first_i(word2_q[2:0] == 3'd0),
+      .scales_i(in[base2+512+192+:6]), .sum_i(|at[17:2] && word3_q[2:0] == 3'd7),
       .first_i(word3_q == 4'd7), .acc_o(out));
