@@ -96,7 +96,7 @@ module burin_gate #(
   logic [4:1] fly_q, fly_end_q;
   logic [Wide*32-1:0] row_data, shifted_q, half_q, whole_q;
   logic [5:0] bits;
-  logic [5:0] over_q;
+  logic [2:0] over_q;
 
   assign fly_read = fly_i || run_q;
   assign row = run_q ? row_q : '0;
@@ -115,12 +115,15 @@ module burin_gate #(
     end
     if (fly_read) row_q <= row + 1'b1;
     {row4_q, row3_q, row2_q, row1_q} <= {row3_q, row2_q, row1_q, row};
-    if (fly_i) over_q <= bits > 6'd24 ? bits - 6'd24 : 6'd0;
+    if (fly_i) over_q <= bits > 6'd24 ? 3'(bits - 6'd24) : 3'd0;  // a magnitude has 31 bits at most
   end
 
   for (genvar i = 0; i < Wide; i++) begin : gen_shift
+    logic signed [31:0] x, y;
+    assign x = row_data[i*32+:32];
+    assign y = x >>> (over_q - 3'd1);
     always_ff @(posedge clk_i) begin
-      if (fly_q[1]) shifted_q[i*32+:32] <= 32'(burin_pkg::rsr(64'($signed(row_data[i*32+:32])), over_q));
+      if (fly_q[1]) shifted_q[i*32+:32] <= over_q == 3'd0 ? x : 32'((33'(y) + 33'sd1) >>> 1);  // as burin_pkg::rsr
     end
   end
 

@@ -3,7 +3,7 @@
 // Logits come Vec at a time and are kept.  For a draw they are read twice: for the total of the probabilities and for the word in
 // which the running sum passes the drawn number; then the word's elements are walked one by one.
 // Timing, with Words = ceil(Vocab / Vec): the last word in cycle c; done_o is high in c + 1 where inv_temperature_i is 0, else in
-// c + 33 + 2 Words + Vec.  token_o stands from the cycle behind done_o on.  A seed needs five cycles before a draw begins.
+// c + 34 + 2 Words + Vec.  token_o stands from the cycle behind done_o on.  A seed needs six cycles before a draw begins.
 module burin_sampler #(
     parameter int unsigned Vec = 16,
     parameter int unsigned IndexWidth = 16,
@@ -86,7 +86,7 @@ module burin_sampler #(
   logic [WordWidth-1:0] address;
 
   assign read = (state_q == Total || state_q == Find) && count_q < Words || state_q == Fetch && count_q == 32'd0;
-  assign last = count_q == (state_q == Total || state_q == Find ? Words + 9 : state_q == Draw ? 32'd3 : state_q == Fetch ? 32'd7 : Vec - 1);
+  assign last = count_q == (state_q == Total || state_q == Find ? Words + 9 : state_q == Draw ? 32'd4 : state_q == Fetch ? 32'd7 : Vec - 1);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) state_q <= Idle;
@@ -158,10 +158,11 @@ module burin_sampler #(
     end
   end
 
-  logic [47:0] word_sum, word_sum_q, sum_q, number_q, rest_q;
+  logic [47:0] word_sum, word_sum_q, sum_q, rest_q;
+  logic [48:0] word_rest, lane_rest;  // below zero: the number lies within
   logic [63:0] random_q;
   logic [WordWidth-1:0] found_q;
-  logic seen_q, fresh;
+  logic seen_q;
   logic [29:0] lane_p;
 
   always_comb begin
@@ -169,47 +170,55 @@ module burin_sampler #(
     for (int i = 0; i < Vec; i++) word_sum = word_sum + 48'(p[i*30+:30]);
   end
 
-  assign fresh = address9_q == '0;
   assign address = state_q == Fetch ? found_q : WordWidth'(count_q);
   assign lane_p = p[LaneWidth'(count_q)*30+:30];
+  assign word_rest = 49'(rest_q) - 49'(word_sum_q);
+  assign lane_rest = 49'(rest_q) - 49'(lane_p);
 
-  // One multiplier of 64 by 64 bits, modulo 2^112 and in four cycles, serves the generator's steps and the drawn number.
-  logic [63:0] pcg_q, factor, other;
-  logic [79:0] part0_q, part1_q, part2_q;  // by 16 bits of the factor
-  logic [63:0] part3_q;
-  logic [96:0] low_q;
-  logic [79:0] high_q;
-  logic [31:0] sum0_q;  // their sum: by 32, 40 and 40 bits
-  logic [40:0] sum1_q;
-  logic [39:0] sum2_q;
-  logic [111:0] product;
+  // One multiplier of 64 by 64 bits, modulo 2^112 and in five cycles, serves the generator's steps (plus 1) and the drawn number.
+  // Parts are 16 by 32 bits, sums are made by columns of 32.
+  logic [63:0] pcg_q, factor_q, other_q;
+  logic [4*48-1:0] low_q, high_q;  // by 16 bits of the factor, with the halves of the other
+  logic [64:0] low0_q, low1_q, high0_q;
+  logic [63:0] high1_q;
+  logic [32:0] column0_q;
+  logic [34:0] column1_q, column2_q;
+  logic [15:0] column3_q;
+  logic [35:0] upper;
+  logic [63:0] stepped;
+  logic [47:0] number;
 
-  assign factor = state_q == Draw ? random_q : pcg_q;
-  assign other = state_q == Draw ? 64'(sum_q) : 64'd6364136223846793005;
-  assign product = {sum2_q + 40'(sum1_q[40]), sum1_q[39:0], sum0_q};
+  assign upper = 36'(column2_q) + 36'(column1_q[34:32]);
+  assign stepped = {column1_q[31:0] + 32'(column0_q[32]), column0_q[31:0]};
+  assign number = {column3_q + 16'(upper[35:32]), upper[31:0]};
 
   always_ff @(posedge clk_i) begin
-    part0_q <= 80'(factor[15:0]) * 80'(other);
-    part1_q <= 80'(factor[31:16]) * 80'(other);
-    part2_q <= 80'(factor[47:32]) * 80'(other);
-    part3_q <= 64'(factor[63:48]) * other;
-    low_q <= 97'(part0_q) + {1'b0, part1_q, 16'd0};
-    high_q <= part2_q + {part3_q, 16'd0};
-    sum0_q <= low_q[31:0];
-    sum1_q <= 41'(low_q[71:32]) + 41'(high_q[39:0]);
-    sum2_q <= 40'(low_q[96:72]) + high_q[79:40];
+    factor_q <= state_q == Draw ? random_q : pcg_q;
+    other_q <= state_q == Draw ? 64'(sum_q) : 64'd6364136223846793005;
+    for (int i = 0; i < 4; i++) begin
+      low_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[31:0]);
+      high_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[63:32]);
+    end
+    low0_q <= {49'(low_q[47:16]) + 49'(low_q[95:48]), low_q[15:0]};
+    low1_q <= {49'(low_q[143:112]) + 49'(low_q[191:144]), low_q[111:96]};
+    high0_q <= {49'(high_q[47:16]) + 49'(high_q[95:48]), high_q[15:0]};
+    high1_q <= {48'(high_q[143:112]) + high_q[191:144], high_q[111:96]};
+    column0_q <= 33'(low0_q[31:0]) + 33'(state_q != Draw);
+    column1_q <= 35'(low0_q[64:32]) + 35'(low1_q[31:0]) + 35'(high0_q[31:0]);
+    column2_q <= 35'(low1_q[64:32]) + 35'(high0_q[64:32]) + 35'(high1_q[31:0]);
+    column3_q <= high1_q[47:32];
   end
 
   // A permuted congruential generator: two outputs make one number of 64 bits, high word first.  A step follows a seed (which stands
   // in its place until then) and each output.
   logic [31:0] pcg_word;
   logic [4:0] turn;
-  logic [4:1] step_q;
+  logic [5:1] step_q;
   logic draw;
 
   assign pcg_word = 32'(((pcg_q >> 18) ^ pcg_q) >> 27);
   assign turn = 5'(pcg_q >> 59);
-  assign draw = state_q == Total && (count_q == 32'd0 || count_q == 32'd5);
+  assign draw = state_q == Total && (count_q == 32'd0 || count_q == 32'd6);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -217,27 +226,27 @@ module burin_sampler #(
       step_q <= '0;
     end else begin
       if (seed_i) pcg_q <= seed_value_i + 64'd1;
-      else if (step_q[4]) pcg_q <= product[63:0] + 64'd1;
-      step_q <= seed_i ? 4'b0001 : {step_q[3:1], draw};
+      else if (step_q[5]) pcg_q <= stepped;
+      step_q <= seed_i ? 5'b00001 : {step_q[4:1], draw};
     end
     if (draw) random_q <= {random_q[31:0], (pcg_word >> turn) | (pcg_word << (5'd0 - turn))};
     if (read_q[8]) word_sum_q <= word_sum;
-    if (read_q[9]) sum_q <= (fresh ? 48'd0 : sum_q) + word_sum_q;
+    if (read_q[9]) sum_q <= (address9_q == '0 ? 48'd0 : sum_q) + word_sum_q;
     if (state_q == Draw) begin
-      number_q <= product[111:64];
+      rest_q <= number;
       seen_q <= 1'b0;
     end
-    if (state_q == Find && read_q[9] && !seen_q && (fresh ? 48'd0 : sum_q) + word_sum_q > number_q) begin
-      seen_q <= 1'b1;
+    if (state_q == Find && read_q[9] && !seen_q) begin
+      seen_q <= word_rest[48];
       found_q <= address9_q;
-      rest_q <= number_q - (fresh ? 48'd0 : sum_q);
+      if (!word_rest[48]) rest_q <= word_rest[47:0];
     end
     if (state_q == Pick) begin
-      if (48'(lane_p) > rest_q && seen_q) begin
+      if (lane_rest[48] && seen_q) begin
         token_o <= TokenWidth'(32'(found_q) * Vec + count_q);
         seen_q <= 1'b0;
       end
-      rest_q <= rest_q - 48'(lane_p);
+      rest_q <= lane_rest[47:0];
     end
     if (end_q) token_o <= valid_q && (first_q || word_best_q > best_q) ? TokenWidth'(32'(word_q) * Vec + 32'(word_lane_q)) : best_token_q;
   end

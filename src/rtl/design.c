@@ -164,7 +164,7 @@ static uint64_t after_butterfly(const RtlDesign *d, uint64_t go) {
 
 static uint64_t after_head(const RtlDesign *d, uint64_t go, bool draw) {
   uint64_t done = sweep(d, STAGE_HEAD, go, NULL, NULL) + 4;
-  return done + 1 + (draw ? 33 + 2 * (uint64_t)d->vocab_words + (uint64_t)d->knobs.vec : 1);
+  return done + 1 + (draw ? 34 + 2 * (uint64_t)d->vocab_words + (uint64_t)d->knobs.vec : 1);
 }
 
 RtlPhases rtl_phases(const RtlDesign *d, int position, bool head, bool draw) {

@@ -1,7 +1,7 @@
 // 60 logits in words of 8 (the last word is not whole), a seed, a temperature and min-p; the generator is seeded for each vector.
 module sampler_tb;
   localparam int Vec = 8, Words = 8, Vocab = 60;
-  localparam int InWidth = Words * Vec * 32 + 64 + 23 + 17, OutWidth = 6, Latency = 66, Gap = 68;
+  localparam int InWidth = Words * Vec * 32 + 64 + 23 + 17, OutWidth = 6, Latency = 67, Gap = 69;
   localparam string Name = "sampler";
   `include "driver.svh"
   logic [7:0] at = '0;
