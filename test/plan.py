@@ -107,7 +107,7 @@ def plan_is_quick_and_says_what_is_wrong():
         r = run(BURIN, *SHAPE, *options)
         assert r.returncode == 1 and what in r.stderr, (options, r.stderr)
     assert run(BURIN, "plan").returncode == 2 and run(BURIN, "plan", TINY, "--shape", "llama-3.1-8b").returncode == 2
-    table = {(m["module"], ", ".join(f"{k} {v}" for k, v in m["parameters"].items())): m for m in json.load(open("doc/synthesis.json"))["modules"]}
+    table = {(m["module"], m["parameters"]): m for m in json.load(open("doc/synthesis.json"))["modules"]}
     rows = re.findall(r'\{"(burin_\w+)", "([^"]*)", (\d+), ([\d.]+)\}', open("src/plan/facts.c").read())
     assert len(rows) == len(table) and all(table[a, b]["area_um2"] == int(c) and abs(table[a, b]["path_ns"] - float(d)) < 1e-9 for a, b, c, d in rows)
     return 19 + len(rows)

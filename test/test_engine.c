@@ -218,43 +218,47 @@ static void rotations_are_equal(void **s) {
   }
 }
 
-/* out (2, head_dim) in `ranges` parts. */
-static void attend(const Kernels *k, const KvCells *kv, const int8_t *q, const Step *q_step, int n, int ranges, int32_t *z, int32_t *out) {
-  int32_t top[2] = {-INT32_MAX, -INT32_MAX};
-  size_t dims = 4 * kv_quads(kv->head_dim), hd = (size_t)kv->head_dim, stride = attention_stride(n);
-  static int64_t acc[2 * 1024], sum[2 * 1024];
-  uint64_t den[2] = {0};
+enum { HEADS_MOST = 6, WIDEST = 1024 };
+
+/* out (heads, head_dim) in `ranges` parts. */
+static void attend(const Kernels *k, const KvCells *kv, int heads, const int8_t *q, const Step *q_step, int n, int ranges, int32_t *z, int32_t *out) {
+  int32_t top[HEADS_MOST];
+  size_t dims = 4 * kv_quads(kv->head_dim), hd = (size_t)kv->head_dim, stride = attention_stride(n), all = (size_t)heads;
+  static int64_t acc[HEADS_MOST * WIDEST], sum[HEADS_MOST * WIDEST];
+  uint64_t den[HEADS_MOST] = {0};
   int most = 0;
   memset(sum, 0, sizeof sum);
+  for (int h = 0; h < heads; h++) top[h] = -INT32_MAX;
   for (int r = 0; r < ranges; r++) {
     Span s = span_of(n, KV_PAGE, r, ranges);
-    int32_t t[2];
-    int e = k->scores(kv, q, q_step, 2, s.from, s.to, z, stride, t);
+    int32_t t[HEADS_MOST];
+    int e = k->scores(kv, q, q_step, heads, s.from, s.to, z, stride, t);
     most = e > most ? e : most;
-    for (int h = 0; h < 2; h++) top[h] = t[h] > top[h] ? t[h] : top[h];
+    for (int h = 0; h < heads; h++) top[h] = t[h] > top[h] ? t[h] : top[h];
   }
   for (int r = 0; r < ranges; r++) {
     Span s = span_of(n, KV_PAGE, r, ranges);
-    uint64_t d[2];
-    k->values(kv, 2, s.from, s.to, z, stride, top, most, d, acc);
-    for (size_t i = 0; i < 2 * dims; i++) sum[i] += acc[i];
-    for (int h = 0; h < 2; h++) den[h] += d[h];
+    uint64_t d[HEADS_MOST];
+    k->values(kv, heads, s.from, s.to, z, stride, top, most, d, acc);
+    for (size_t i = 0; i < all * dims; i++) sum[i] += acc[i];
+    for (int h = 0; h < heads; h++) den[h] += d[h];
   }
-  for (size_t i = 0; i < 2 * hd; i++) out[i] = attention_finish(sum[i / hd * dims + i % hd], den[i / hd], most);
+  for (size_t i = 0; i < all * hd; i++) out[i] = attention_finish(sum[i / hd * dims + i % hd], den[i / hd], most);
 }
 
 static void attention_is_equal(void **s) {
   (void)s;
   Pcg p = pcg_seed(4, 0);
-  enum { MOST = 1300, HD = 128, WIDEST = 1024 };
-  static int8_t q[WIDEST], k[MOST * HD], v[MOST * HD];
+  enum { MOST = 1300, HD = 128 };
+  static int8_t q[HEADS_MOST * WIDEST], k[MOST * HD], v[MOST * HD];
   static uint16_t k_step[MOST], v_step[MOST];
-  static int32_t a[WIDEST], b[2 * WIDEST], z[2 * (MOST + KV_PAGE)];
+  static int32_t a[HEADS_MOST * WIDEST], b[HEADS_MOST * WIDEST], z[HEADS_MOST * (MOST + KV_PAGE)];
   for (int round = 0; round < 150; round++) {
     int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
-    int spread = random_in(&p, -14, 16);
-    Step q_step = {random_in(&p, 130, 258), random_in(&p, -14, 16)};
-    for (int i = 0; i < hd; i++) q[i] = (int8_t)random_in(&p, -127, 127);
+    int spread = random_in(&p, -14, 16), heads = random_in(&p, 1, HEADS_MOST);
+    Step q_step[HEADS_MOST];
+    for (int h = 0; h < heads; h++) q_step[h] = (Step){random_in(&p, 130, 258), random_in(&p, -14, 16)};
+    for (int i = 0; i < heads * hd; i++) q[i] = (int8_t)random_in(&p, -127, 127);
     for (int j = 0; j < n; j++) {
       k_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
       v_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
@@ -263,12 +267,12 @@ static void attention_is_equal(void **s) {
     if (round % 10 == 0) { /* the largest scores that steps can say: both clamps */
       hd = WIDEST;
       n = random_in(&p, 1, 80);
-      q_step = (Step){258, 16};
-      for (int i = 0; i < hd; i++) q[i] = 127;
+      for (int h = 0; h < heads; h++) q_step[h] = (Step){258, 16};
+      for (int i = 0; i < heads * hd; i++) q[i] = (int8_t)(i / hd % 2 ? -127 : 127);
       for (int j = 0; j < n; j++) k_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, 6, 16)});
       for (int i = 0; i < n * hd; i++) k[i] = (int8_t)(i / hd % 3 ? 127 : -127);
     }
-    /* the same through pages, for two query heads at once, with rubbish behind the last position */
+    /* the same through pages, for all query heads at once, with rubbish behind the last position */
     enum { PAGES = (MOST + KV_PAGE - 1) / KV_PAGE };
     size_t offset = kv_cell_bytes(hd) * (size_t)random_in(&p, 0, 1);
     uint8_t *page[PAGES];
@@ -278,14 +282,10 @@ static void attention_is_equal(void **s) {
     }
     for (int j = 0; j < n; j++)
       kv_store(page[j / KV_PAGE] + offset, hd, j % KV_PAGE, k + j * hd, step_unpack(k_step[j]), v + j * hd, step_unpack(v_step[j]));
-    attention_head(q, q_step, (KvView){k, v, k_step, v_step, (size_t)hd}, n, hd, a);
-    int8_t pair[2 * WIDEST];
-    memcpy(pair, q, (size_t)hd);
-    memcpy(pair + hd, q, (size_t)hd);
+    for (int h = 0; h < heads; h++) attention_head(q + h * hd, q_step[h], (KvView){k, v, k_step, v_step, (size_t)hd}, n, hd, a + h * hd);
     for (int i = 0; i < isas; i++) {
-      attend(kernels[i], &(KvCells){page, offset, hd}, pair, (Step[]){q_step, q_step}, n, random_in(&p, 1, 5), z, b);
-      assert_memory_equal(a, b, 4 * (size_t)hd);
-      assert_memory_equal(a, b + hd, 4 * (size_t)hd);
+      attend(kernels[i], &(KvCells){page, offset, hd}, heads, q, q_step, n, random_in(&p, 1, 5), z, b);
+      assert_memory_equal(a, b, 4 * (size_t)(heads * hd));
     }
     for (int j = 0; j < PAGES; j++) free(page[j]);
   }

@@ -14,13 +14,22 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TECH = "/usr/share/qflow/tech/osu018/"
 LIB, LEF = TECH + "osu018_stdcells.lib", TECH + "osu018_stdcells.lef"
 # module: parameters, other sources.  ROMs and caches are memories of their own and left out (blackbox).
+EXPONENTS = "288'hebe7eceaeaeaeaeae8ebeaebe9eaeae8ebeaeae9eaeae7ebe9eae9eae8e6e9e9e9e7eae8"  # of the tiny model's matrices
+EMBED_LEVELS = "512'h" + "".join(f"{2 * i - 63 & 255:02x}" for i in reversed(range(64)))
+ROTARY = {"Vec": 8, "IndexWidth": 8, "HeadDim": 16, "RotaryDims": 16, "PositionWidth": 9, "HighDepth": 8}
 MODULES = [
     ("burin_step", {}), ("burin_max", {"Vec": 8}), ("burin_divide", {"Digits": 17, "Radix": 1}),
     ("burin_root", {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"}), ("burin_quantise", {"Vec": 8, "IndexWidth": 8}),
+    ("burin_residual", {"Vec": 8, "IndexWidth": 8, "DimWords": 8}), ("burin_embed", {"Vec": 8, "IndexWidth": 8, "DimWords": 8, "Bits": 6, "Levels": 64, "Level": EMBED_LEVELS, "Shift": "10'd10"}),
+    ("burin_activations", {"Size": 192, "Vec": 8, "Taps": 8, "IndexWidth": 8}),
     ("burin_products", {"Taps": 8, "Codes": 8}), ("burin_lane", {"Taps": 8, "CodeBits": 3}), ("burin_lane_structural", {"Taps": 8, "CodeBits": 3}),
     ("burin_lane_structural", {"Taps": 64, "CodeBits": 3}), ("burin_sweep", {"IndexWidth": 8, "Taps": 8, "BlockWords": 2}),
+    ("burin_bank", {"Lanes": 16, "Taps": 8, "Vec": 8, "CodeBits": 3, "Mats": 36, "ScaleWords": 272, "Width": "108'h" + "249" * 9, "Depth": "160'h" + f"{0x800:032x}" + "0" * 8}),
+    ("burin_finish", {"Vec": 8, "IndexWidth": 8, "Mats": 36, "RowWords": 464, "Exponent": EXPONENTS}), ("burin_rotary", ROTARY),
     ("burin_heads", {"Vec": 8, "HeadDim": 16}), ("burin_score", {"HeadDim": 16}), ("burin_softmax", {}),
-    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_sequencer", {}), ("burin_port", {})]
+    ("burin_attention_unit", {"Share": 2, "HeadDim": 16, "Vec": 8, "Scan": 2, "Rounds": 2, "Radix": 1, "CacheDepth": 2560, "Rows": 256, "RowWidth": 8}),
+    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_gate", {"Vec": 8, "IndexWidth": 8, "Ffn": 192}),
+    ("burin_sampler", {"Vec": 8, "IndexWidth": 8, "Vocab": 64}), ("burin_sequencer", {}), ("burin_port", {})]
 MEMORIES = ["burin_rom", "burin_kv"]
 CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
 
@@ -124,6 +133,37 @@ def netlists(folder):
         list(pool.map(one, NETLISTS.items()))
 
 
+def shown(parameters):
+    """Without the long constants: codebooks, exponents."""
+    return ", ".join(f"{k} {v}" for k, v in parameters.items() if len(str(v)) < 20)
+
+
+def measure(name, parameters, folder, areas):
+    """A row of the table."""
+    own = tempfile.mkdtemp(dir=folder)
+    found, path = synthesise(name, parameters, own), timing(name, own)
+    cells = {c: n for c, n in found.items() if not any(m in c for m in MEMORIES)}
+    unknown = [c for c in cells if c not in areas]
+    if unknown:
+        sys.exit(f"{name}: not mapped to the library: {unknown}")
+    row = {"module": name, "parameters": shown(parameters), "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
+           "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(path, 2)}
+    print(f"{name:24} {row['cells']:6} cells {row['area_um2']:8} um2 {row['path_ns']:6.2f} ns  {row['parameters']}", flush=True)
+    return row
+
+
+def write(rows):
+    """The table into the documents and the plan."""
+    json.dump({"library": "osu018, LEF areas, typical corner, no wires", "tools": subprocess.run(["yosys", "-V"], capture_output=True, text=True).stdout.strip(),
+               "modules": rows}, open(os.path.join(ROOT, "doc/synthesis.json"), "w"), indent=1)
+    table = "| module | parameters | cells | flip-flops | full adders | area, um2 | longest path, ns |\n|---|---|---|---|---|---|---|\n" + "".join(
+        f"| {r['module']} | {r['parameters']} | {r['cells']} | {r['flip_flops']} | {r['full_adders']} | {r['area_um2']} | {r['path_ns']} |\n" for r in rows)
+    rows_c = "".join("    {%s, %s, %d, %g},\n" % (json.dumps(r["module"]), json.dumps(r["parameters"]), r["area_um2"], r["path_ns"]) for r in rows)
+    for file, pattern, new in (("src/plan/facts.c", r"(/\* synthesis \*/\n).*?(    /\* end \*/)", rows_c), ("doc/hardware.md", r"(<!-- synthesis -->\n).*?(<!-- end -->)", table)):
+        text = open(os.path.join(ROOT, file)).read()
+        open(os.path.join(ROOT, file), "w").write(re.sub(pattern, lambda m: m[1] + new + m[2], text, flags=re.S))
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--only", default="")
@@ -132,38 +172,12 @@ def main():
     a = p.parse_args()
     if a.netlists:
         return netlists(a.netlists)
-    areas, rows = lef_areas(), []
+    areas = lef_areas()
     wanted = a.only.split(",") if a.only else None
-    with tempfile.TemporaryDirectory() as folder:
-        def one(item):
-            name, parameters = item
-            own = tempfile.mkdtemp(dir=folder)
-            return name, parameters, synthesise(name, parameters, own), timing(name, own)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            done = list(pool.map(one, [m for m in MODULES if not wanted or m[0] in wanted]))
-        for name, parameters, found, path in done:
-            cells = {c: n for c, n in found.items() if not any(m in c for m in MEMORIES)}
-            unknown = [c for c in cells if c not in areas]
-            if unknown:
-                sys.exit(f"{name}: not mapped to the library: {unknown}")
-            rows.append({"module": name, "parameters": parameters, "cells": sum(cells.values()), "flip_flops": sum(n for c, n in cells.items() if c.startswith("DFF")),
-                         "full_adders": cells.get("FAX1", 0), "area_um2": round(sum(areas[c] * n for c, n in cells.items())), "path_ns": round(path, 2)})
-            r = rows[-1]
-            print(f"{name:24} {r['cells']:6} cells {r['area_um2']:8} um2 {r['path_ns']:6.2f} ns  {parameters}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(lambda m: measure(*m, folder, areas), [m for m in MODULES if not wanted or m[0] in wanted]))
     if a.write:
-        json.dump({"library": "osu018, LEF areas, typical corner, no wires", "tools": subprocess.run(["yosys", "-V"], capture_output=True, text=True).stdout.strip(),
-                   "modules": rows}, open(os.path.join(ROOT, "doc/synthesis.json"), "w"), indent=1)
-        table = "| module | parameters | cells | flip-flops | full adders | area, um2 | longest path, ns |\n|---|---|---|---|---|---|---|\n" + "".join(
-            f"| {r['module']} | {', '.join(f'{k} {v}' for k, v in r['parameters'].items())} | {r['cells']} | {r['flip_flops']} | {r['full_adders']} | {r['area_um2']} | {r['path_ns']} |\n"
-            for r in rows)
-        file = os.path.join(ROOT, "src/plan/facts.c")
-        text = open(file).read()
-        rows_c = "".join("    {%s, %s, %d, %g},\n" % (json.dumps(r["module"]), json.dumps(", ".join(f"{k} {v}" for k, v in r["parameters"].items())), r["area_um2"], r["path_ns"])
-                         for r in rows)
-        open(file, "w").write(re.sub(r"(/\* synthesis \*/\n).*?(    /\* end \*/)", lambda m: m[1] + rows_c + m[2], text, flags=re.S))
-        file = os.path.join(ROOT, "doc/hardware.md")
-        text = open(file).read()
-        open(file, "w").write(re.sub(r"(<!-- synthesis -->\n).*?(<!-- end -->)", lambda m: m[1] + table + m[2], text, flags=re.S))
+        write(rows)
 
 
 if __name__ == "__main__":

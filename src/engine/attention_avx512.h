@@ -1,6 +1,8 @@
 /* engine/attention_avx512: attention over the pages of the KV cache.  Included by ops_isa.c where the flags allow it; the
  * integers are those of attention_head in chip/arith.c.
  */
+#include "engine/dot_avx512.h"
+
 #include <immintrin.h>
 
 /* What a step of 1 is worth in units of 2^-16. */
@@ -25,14 +27,6 @@ static inline __m512i four_bytes(const void *p) {
   memcpy(&word, p, 4);
   return _mm512_set1_epi32(word);
 }
-
-typedef struct {
-  int8_t byte[4];
-} Quad;
-
-/* gcc 12 spills around the intrinsics; the instruction itself keeps the sums in registers. */
-#define DOT_QUAD(sum, unsigned_v, quad) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(unsigned_v), "m"(*(const Quad *)(quad)))
-#define DOT(sum, unsigned_v, signed_v) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_v), "v"(signed_v))
 
 /* Scores of `count` heads (a constant where it is called) against the keys of a page.  Keys as k + 128 (unsigned) against q (signed):
  * the surplus 128 * sum of q is the same for all keys. */

@@ -5,12 +5,10 @@
  * Memory: one stream, or the prefetcher of the hardware loses it (Zen 4: with scales apart a matrix of 2,048 columns came at 17 of
  * the 33 GB/s that a core reads linearly), and fetched by hand as fetch_weights says.
  */
+#include "engine/dot_avx512.h"
 #include "engine/tiles_avx512.h"
 
 enum { TOKENS = 6, FEW = 4, FUSED = 8 };
-
-/* gcc 12 spills around the intrinsic; the instruction itself keeps the sums in registers. */
-#define DOT(sum, unsigned_a, level) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_a), "v"(level))
 
 static inline V four(const uint8_t *a) {
   int32_t word;
