@@ -158,7 +158,8 @@ module burin_attention #(
     );
   end
 
-  // Outputs of a round, Vec elements a cycle.
+  // Outputs of a round, Vec elements a cycle.  Of a sum the bits that Context weights of 15 bits times values of 8 can fill.
+  localparam int unsigned AccWidth = 23 + $clog2(Context);
   logic [3:1] valid_q, end_q;
   logic [OutWidth-1:0] word1_q, word2_q, word3_q;
   logic [Vec*32-1:0] y;
@@ -190,10 +191,10 @@ module burin_attention #(
       if (valid_q[1]) shift2_q <= shift1_q;
     end
     for (genvar i = 0; i < Chunk; i++) begin : gen_lane
-      logic signed [47:0] acc_q;
+      logic signed [AccWidth-1:0] acc_q;
       logic signed [63:0] product_q;
       always_ff @(posedge clk_i) begin
-        if (out) acc_q <= acc[(32'(out_q)*Vec+h*Chunk+i)*48+:48];
+        if (out) acc_q <= AccWidth'(acc[(32'(out_q)*Vec+h*Chunk+i)*48+:48]);
         if (valid_q[1]) product_q <= 64'(acc_q) * 64'($signed({1'b0, r_q}));
         if (valid_q[2]) y[(h*Chunk+i)*32+:32] <= burin_pkg::shr(product_q, shift2_q);
       end

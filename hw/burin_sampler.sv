@@ -178,9 +178,11 @@ module burin_sampler #(
   // One multiplier of 64 by 64 bits, modulo 2^112 and in five cycles, serves the generator's steps (plus 1) and the drawn number.
   // Parts are 16 by 32 bits, sums are made by columns of 32.
   logic [63:0] pcg_q, factor_q, other_q;
-  logic [4*48-1:0] low_q, high_q;  // by 16 bits of the factor, with the halves of the other
+  logic [4*48-1:0] low_q;  // by 16 bits of the factor, with the lower half of the other
+  logic [3*48-1:0] high_q;  // and with the upper half
+  logic [31:0] top_q;
   logic [64:0] low0_q, low1_q, high0_q;
-  logic [63:0] high1_q;
+  logic [47:0] high1_q;
   logic [32:0] column0_q;
   logic [34:0] column1_q, column2_q;
   logic [15:0] column3_q;
@@ -195,14 +197,13 @@ module burin_sampler #(
   always_ff @(posedge clk_i) begin
     factor_q <= state_q == Draw ? random_q : pcg_q;
     other_q <= state_q == Draw ? 64'(sum_q) : 64'd6364136223846793005;
-    for (int i = 0; i < 4; i++) begin
-      low_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[31:0]);
-      high_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[63:32]);
-    end
+    for (int i = 0; i < 4; i++) low_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[31:0]);
+    for (int i = 0; i < 3; i++) high_q[i*48+:48] <= 48'(factor_q[i*16+:16]) * 48'(other_q[63:32]);
+    top_q <= 32'(factor_q[63:48]) * other_q[63:32];
     low0_q <= {49'(low_q[47:16]) + 49'(low_q[95:48]), low_q[15:0]};
     low1_q <= {49'(low_q[143:112]) + 49'(low_q[191:144]), low_q[111:96]};
     high0_q <= {49'(high_q[47:16]) + 49'(high_q[95:48]), high_q[15:0]};
-    high1_q <= {48'(high_q[143:112]) + high_q[191:144], high_q[111:96]};
+    high1_q <= {high_q[143:112] + top_q, high_q[111:96]};
     column0_q <= 33'(low0_q[31:0]) + 33'(state_q != Draw);
     column1_q <= 35'(low0_q[64:32]) + 35'(low1_q[31:0]) + 35'(high0_q[31:0]);
     column2_q <= 35'(low1_q[64:32]) + 35'(high0_q[64:32]) + 35'(high1_q[31:0]);

@@ -95,8 +95,9 @@ static double product_gates(const PlanInput *in) {
 
 static double vector_gates(const PlanInput *in) {
   double eights = in->design.knobs.vec / 8.0;
-  return eights * (gates("burin_quantise", NULL) + gates("burin_max", NULL) + gates("burin_heads", NULL) + 2 * gates("burin_step", NULL)) +
-         in->design.knobs.vec / 64.0 * gates("burin_butterfly", NULL) + gates("burin_root", NULL) + gates("burin_divide", NULL) +
+  return eights * (gates("burin_quantise", NULL) + gates("burin_max", NULL) + gates("burin_heads", NULL) + 2 * gates("burin_step", NULL) +
+                   gates("burin_finish", NULL) + gates("burin_rotary", NULL) + gates("burin_sampler", NULL)) +
+         2 * in->design.knobs.vec / 64.0 * gates("burin_butterfly", NULL) + gates("burin_root", NULL) + gates("burin_divide", NULL) +
          gates("burin_sequencer", NULL) + gates("burin_port", NULL) + gates("burin_sweep", NULL);
 }
 
