@@ -28,7 +28,7 @@ MODULES = [
     ("burin_finish", {"Vec": 8, "IndexWidth": 8, "Mats": 36, "RowWords": 464, "Exponent": EXPONENTS}), ("burin_rotary", ROTARY),
     ("burin_heads", {"Vec": 8, "HeadDim": 16}), ("burin_score", {"HeadDim": 16}), ("burin_softmax", {}),
     ("burin_attention_unit", {"Share": 2, "HeadDim": 16, "Vec": 8, "Scan": 2, "Rounds": 2, "Radix": 1, "CacheDepth": 2560, "Rows": 256, "RowWidth": 8}),
-    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_gate", {"Vec": 8, "IndexWidth": 8, "Ffn": 192}),
+    ("burin_butterfly", {"Width": 64, "Level": 0}),
     ("burin_sampler", {"Vec": 8, "IndexWidth": 8, "Vocab": 64}), ("burin_sequencer", {}), ("burin_port", {})]
 MEMORIES = ["burin_rom", "burin_kv"]
 CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
