@@ -319,6 +319,19 @@ def mutated_chips_never_run_wrong():
     return len(jobs)
 
 
+@test
+def chips_of_other_versions_say_what_to_do():
+    data = open(chip(), "rb").read()
+    for at, name in ((8, "chip format"), (12, "arithmetic")):
+        for step, advice in ((-1, "cast the model again"), (1, "made by a newer burin")):
+            n = struct.unpack_from("<I", data, at)[0]
+            f = path("version.chip")
+            open(f, "wb").write(data[:at] + struct.pack("<I", n + step) + data[at + 4:])
+            r = run(BURIN, "info", f)
+            assert r.returncode == 1 and f":{at}: version of the {name}: expected {n}, found {n + step}: {advice}" in r.stderr, r.stderr
+    return 4
+
+
 def struct_sections(data):
     return int.from_bytes(data[16:20], "little")
 

@@ -200,6 +200,19 @@ static void codes_stand_where_the_document_says(void **s) {
   }
 }
 
+/* Books of 6 and 8 bits: kernels make levels of codes without a table. */
+static void wide_books_are_even(void **s) {
+  (void)s;
+  for (int bits = 6; bits <= 8; bits += 2)
+    for (int step = 1; step <= 3; step++) {
+      Matrix m = {.bits = bits, .levels = 40};
+      for (int i = 0; i < m.levels; i++) m.level[i] = (int8_t)(step * i - 60);
+      assert_int_equal(matrix_book_is_even(&m), step <= (bits == 6 ? 2 : 1));
+      m.level[39]++;
+      assert_false(matrix_book_is_even(&m));
+    }
+}
+
 static void attention_is_near_softmax(void **s) {
   (void)s;
   Pcg p = pcg_seed(7, 0);
@@ -396,7 +409,7 @@ int main(void) {
       cmocka_unit_test(tables_follow_their_formulas), cmocka_unit_test(shifts_round_half_up_and_clamp),
       cmocka_unit_test(roots_are_floors), cmocka_unit_test(scales_keep_sixteen_bits),
       cmocka_unit_test(steps_never_exceed_a_byte), cmocka_unit_test(quantised_vectors_use_their_range), cmocka_unit_test(norm_is_near_rms_norm),
-      cmocka_unit_test(codes_stand_where_the_document_says), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
+      cmocka_unit_test(codes_stand_where_the_document_says), cmocka_unit_test(wide_books_are_even), cmocka_unit_test(attention_is_near_softmax), cmocka_unit_test(gate_is_near_silu),
       cmocka_unit_test(butterfly_is_a_hadamard_transform), cmocka_unit_test(greedy_takes_the_first_largest),
       cmocka_unit_test(draws_follow_the_softmax), cmocka_unit_test(draws_equal_the_rule),
       cmocka_unit_test(penalties_lower_logits), cmocka_unit_test(settings_are_checked),

@@ -153,7 +153,7 @@ static void weighing_checks(void **s) {
     }
     arena_free(&a);
   }
-  assert_in_range(found, 50, 170);
+  assert_in_range(found, 50, 150);
 }
 
 static void vectors_are_equal(void **s) {

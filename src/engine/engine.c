@@ -32,15 +32,15 @@ static bool packed_room(Packed *p, const Matrix *m, const Kernels *k, bool copy,
   size_t rows = (size_t)tiled_rows(m->rows), bytes = rows / TILE * p->tile_bytes;
   p->bytes = bytes + rows * (sizeof *p->row_scale + sizeof *p->correction);
   p->correction = mem_alloc(rows, sizeof *p->correction, err);
-  if (copy || k->pack_tile) p->own = mem_alloc(bytes, 1, err);
-  if (copy) p->own_scale = mem_alloc(rows, sizeof *p->own_scale, err);
-  if (!p->correction || ((copy || k->pack_tile) && !p->own) || (copy && !p->own_scale)) {
+  bool ok = p->correction != NULL;
+  if (ok && (copy || k->pack_tile)) p->tiles = p->own = mem_alloc(bytes, 1, err), ok = p->own != NULL;
+  if (ok && copy) p->row_scale = p->own_scale = mem_alloc(rows, sizeof *p->own_scale, err), ok = p->own_scale != NULL;
+  if (!ok) {
     packed_free(p);
     return false;
   }
-  if (p->own) p->tiles = p->own;
-  if (p->own && !k->pack_tile) memcpy(p->own, m->weights, bytes);
-  if (copy) p->row_scale = memcpy(p->own_scale, m->row_scale, rows * sizeof *p->own_scale);
+  if (copy) memcpy(p->own_scale, m->row_scale, rows * sizeof *p->own_scale);
+  if (copy && !k->pack_tile) memcpy(p->own, m->weights, bytes);
   return true;
 }
 
