@@ -1,5 +1,5 @@
 /* base/file: mapped files, bounded reading, writing by temporary and rename, the cache directory, digests. */
-#define _GNU_SOURCE /* O_CLOEXEC, mkostemp */
+#define _GNU_SOURCE /* O_CLOEXEC, mkostemp, madvise */
 #include "base/base.h"
 
 #include <errno.h>
@@ -36,6 +36,7 @@ bool map_open(FileMap *m, const char *path, Err *err) {
       err_set(err, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
       mem_free(copy);
     } else {
+      madvise(p, (size_t)st.st_size, MADV_HUGEPAGE); /* a hint: what is not in memory yet is read into huge pages where the system has them */
       *m = (FileMap){p, (size_t)st.st_size, copy};
     }
   }
@@ -144,7 +145,7 @@ struct Writer {
   char *path, *temporary;
   uint64_t at; /* bytes put so far */
   size_t n;    /* bytes in buf */
-  uint8_t buf[1 << 16];
+  uint8_t buf[2 << 20]; /* the size of a huge page: what is written so lies in such pages, and is mapped by them */
 };
 
 static void write_all(Writer *w, const uint8_t *p, size_t n, off_t at) {
