@@ -22,16 +22,23 @@ static const char style[] =
     "--e:#6b8e3c;--f:#a34a3a;--g:#777}@media(prefers-color-scheme:dark){:root{--paper:#151a19;--card:#1d2423;--ink:#e6ebe8;--soft:#a3b0ab;--line:#333d3a;--a:#5db3a5;"
     "--b:#d9a253;--c:#86a3de;--d:#c68cba;--e:#a0c46c;--f:#dd8474;--g:#aaa}}*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);"
     "font:16px/1.5 system-ui,sans-serif}main{max-width:64rem;margin:auto;padding:1.2rem}h1{margin:.2rem 0;font-size:1.6rem}h2{margin:2.2rem 0 .5rem;font-size:1.2rem}"
-    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.7rem}.card{background:var(--card);border:1px solid var(--line);border-radius:10px;"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(11rem,40%),1fr));gap:.7rem}.card{background:var(--card);border:1px solid var(--line);border-radius:10px;"
     "padding:.6rem .8rem}.card b{font-size:1.35rem;display:block;font-variant-numeric:tabular-nums}.card span,small,.soft{color:var(--soft);font-size:.85rem}"
     "table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}td,th{border-bottom:1px solid var(--line);padding:.25rem .5rem;"
-    "text-align:left;vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}.scroll{overflow-x:auto}svg{width:100%;height:auto;background:var(--card);"
+    "text-align:left;vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}.scroll{overflow-x:auto}td:first-child{min-width:8rem}svg{width:100%;min-width:40rem;height:auto;background:var(--card);"
     "border:1px solid var(--line);border-radius:10px;display:block}text{fill:var(--ink);font:13px system-ui,sans-serif}.s{fill:var(--soft);font-size:11px}"
     "sup{color:var(--b);font-weight:600}@media print{body{background:#fff}h2{break-after:avoid}svg,table{break-inside:avoid}}</style>";
 
 static void escaped(Page *p, const char *s) {
   for (; *s; s++) PUT(p, *s == '<' || *s == '&' ? "&#%d;" : "%c", *s);
 }
+
+/* A drawing 800 units wide, which a narrow window scrolls rather than shrinks; drawn() ends it. */
+static void drawing(Page *p, int height, const char *label) {
+  PUT(p, "<div class=scroll tabindex=0><svg viewBox='0 0 800 %d' role=img aria-label='%s'>", height, label);
+}
+
+static void drawn(Page *p) { PUT(p, "</svg></div>"); }
 
 static const char *const colour[7] = {"a", "c", "b", "d", "e", "f", "g"};
 
@@ -42,8 +49,8 @@ static void number(Page *p, double x) {
   else if (a >= 1e12) PUT(p, "%.3g T", x / 1e12);
   else if (a >= 1e9) PUT(p, "%.3g G", x / 1e9);
   else if (a >= 1e6) PUT(p, "%.3g M", x / 1e6);
-  else if (a >= 1000) PUT(p, "%d,%03d", (int)(x / 1000), (int)fabs(x) % 1000);
-  else PUT(p, a >= 100 ? "%.0f" : a >= 1 ? "%.3g" : "%.3g", x);
+  else if (a >= 999.5) PUT(p, "%ld,%03ld", lround(x) / 1000, lround(a) % 1000);
+  else PUT(p, a >= 100 ? "%.0f" : "%.3g", x);
 }
 
 static void card(Page *p, const char *what, int output, double scale, const char *unit) {
@@ -74,25 +81,25 @@ static void cards(Page *p) {
 /* ---- comparison, logarithmic ---- */
 
 static void bar(Page *p, int row, const char *name, double low, double nominal, double high, const char *evidence, const char *fill) {
-  double x = 300, scale = 380.0 / 5, y = 16 + row * 26; /* 10 .. 1,000,000 */
+  double x = 300, scale = 480.0 / 5, y = 16 + row * 26; /* 10 .. 1,000,000 */
   double w = (log10(nominal) - 1) * scale, from = (log10(low) - 1) * scale, to = (log10(high) - 1) * scale;
-  PUT(p, "<text x=8 y=%.0f>%s</text><rect x=%.0f y=%.0f width=%.1f height=16 fill='var(--%s)'/>", y + 13, name, x, y, w, fill);
-  if (high > low) PUT(p, "<path d='M%.1f %.0fH%.1f' stroke='var(--ink)' stroke-width=1.5 />", x + from, y + 8, x + to);
-  PUT(p, "<text x=%.1f y=%.0f>", x + (to > w ? to : w) + 6, y + 13);
+  PUT(p, "<text x=8 y=%.0f>%s</text><text x=%.0f y=%.0f text-anchor=end>", y + 13, name, x - 8, y + 13);
   number(p, nominal);
-  PUT(p, " <tspan class=s>%s</tspan></text>", evidence);
+  PUT(p, " <tspan class=s>%s</tspan></text><rect x=%.0f y=%.0f width=%.1f height=16 fill='var(--%s)'/>", evidence, x, y, w, fill);
+  if (high > low) PUT(p, "<path d='M%.1f %.0fH%.1f' stroke='var(--ink)' stroke-width=1.5 />", x + from, y + 8, x + to);
 }
 
 static void comparison(Page *p) {
   int row = 1;
-  PUT(p, "<h2>One user on Llama 3.1 8B: tokens a second</h2><svg viewBox='0 0 800 %d' role=img aria-label='tokens a second of this chip and others, logarithmic'>",
-      26 + 26 * plan_systems);
+  PUT(p, "<h2>One user on Llama 3.1 8B: tokens a second</h2>");
+  drawing(p, 26 + 26 * plan_systems, "tokens a second of this chip and others, logarithmic");
   bar(p, 0, "this plan", p->b[O_TPS].low, p->b[O_TPS].nominal, p->b[O_TPS].high, "D", "a");
   for (int i = 0; i < plan_systems; i++) {
     const PlanSystem *s = &plan_system[i];
     if (s->nominal > 0) bar(p, row++, s->name, s->low, s->nominal, s->high, strstr(s->source, "derived") && s->low == s->high ? "D" : "P", "g");
   }
-  PUT(p, "</svg><p class=soft>Logarithmic from 10. Others with 8B; this plan: its own model. Sources:");
+  drawn(p);
+  PUT(p, "<p class=soft>Logarithmic from 10. Others with 8B; this plan: its own model. Sources:");
   for (int i = 0; i < plan_systems; i++) PUT(p, " %s: %s%s", plan_system[i].name, plan_system[i].source, i + 1 < plan_systems ? ";" : ".</p>");
 }
 
@@ -103,7 +110,9 @@ static void floorplan(Page *p) {
   double middle = (p->b[O_AREA_VECTOR].nominal + p->b[O_AREA_ATTENTION].nominal + p->b[O_AREA_SRAM].nominal) / core; /* mm of width */
   double side = (core - middle) / 2, array = p->b[O_AREA_ROM].nominal + p->b[O_AREA_LANES].nominal + p->b[O_AREA_PRODUCTS].nominal;
   double logic = (p->b[O_AREA_LANES].nominal + p->b[O_AREA_PRODUCTS].nominal) / array;
-  PUT(p, "<h2>Floorplan, to scale</h2><svg viewBox='0 0 800 500' role=img aria-label='floorplan'><rect x=20 y=20 width=460 height=460 fill='none' stroke='var(--ink)'/>");
+  PUT(p, "<h2>Floorplan, to scale</h2>");
+  drawing(p, 500, "floorplan");
+  PUT(p, "<rect x=20 y=20 width=460 height=460 fill='none' stroke='var(--ink)'/>");
   int rows = 8, columns = 2;
   for (int half = 0; half < 2; half++)
     for (int r = 0; r < rows; r++)
@@ -130,8 +139,9 @@ static void floorplan(Page *p) {
     number(p, p->b[key[i].output].nominal);
     PUT(p, " mm\xC2\xB2 <tspan class=s>D</tspan></text>");
   }
-  PUT(p, "<text x=510 y=270>%.1f mm x %.1f mm, %d chip%s <tspan class=s>D</tspan></text><text x=510 y=292 class=s>Groups of lanes stand in the middle of their ROM;</text>"
-         "<text x=510 y=308 class=s>16 of each half are drawn for all. Not routed.</text></svg>", die, die, p->in->chips, p->in->chips > 1 ? "s" : "");
+  PUT(p, "<text x=510 y=270>%.1f mm x %.1f mm, %d chip%s <tspan class=s>D</tspan></text><text x=510 y=292 class=s>Lanes, product lines: in the middle of their ROM;</text>"
+         "<text x=510 y=308 class=s>16 of each half are drawn for all. Not routed.</text>", die, die, p->in->chips, p->in->chips > 1 ? "s" : "");
+  drawn(p);
 }
 
 /* ---- the phases of a layer ---- */
@@ -144,14 +154,16 @@ static void timeline(Page *p) {
   double sum = 0, x = 20;
   int phases = experts > 0 ? 8 : 7;
   for (int i = 0; i < phases; i++) sum += cycles[i];
-  PUT(p, "<h2>A token's time</h2><svg viewBox='0 0 800 130' role=img aria-label='cycles of a layer by phase'>");
+  PUT(p, "<h2>A token's time</h2>");
+  drawing(p, 130, "cycles of a layer by phase");
   for (int i = 0; i < phases; i++) {
     double w = 760 * cycles[i] / sum;
     PUT(p, "<rect x=%.1f y=20 width=%.1f height=34 fill='var(--%s)'/><rect x=%d y=%d width=10 height=10 fill='var(--%s)'/><text x=%d y=%d class=s>%s: %.0f D</text>", x, w > 1 ? w - 1 : w,
         colour[i % 7], 20 + 256 * (i % 3), 70 + 18 * (i / 3), colour[i % 7], 36 + 256 * (i % 3), 79 + 18 * (i / 3), name[i], cycles[i]);
     x += w;
   }
-  PUT(p, "</svg><p>%.0f cycles a layer<sup>D</sup>, of which the weights are swept in %llu<sup>D</sup>; %.0f layers, embedding and head: ", sum, (unsigned long long)t.sweep_layer, layers);
+  drawn(p);
+  PUT(p, "<p>%.0f cycles a layer<sup>D</sup>, of which the weights are swept in %llu<sup>D</sup>; %.0f layers, embedding and head: ", sum, (unsigned long long)t.sweep_layer, layers);
   number(p, p->b[O_CYCLES].nominal);
   PUT(p, " cycles<sup>D</sup>, %.2f \xC2\xB5s<sup>D</sup> a token. The schedule is exact (simulation counts the same); crossings of the die%s are not in the RTL.</p>",
       1e6 / p->b[O_TPS].nominal, experts > 0 ? ", the router and experts after the first" : "");
@@ -212,19 +224,21 @@ static void treemap(Page *p, const Whole *w) {
     for (; k > 0 && part_of(p, w, order[k - 1]) < part_of(p, w, i); k--) order[k] = order[k - 1];
     order[k] = i;
   }
-  PUT(p, "<svg viewBox='0 0 800 %d' role=img aria-label='%s'><text x=20 y=20>%s</text>", 206 + 18 * ((w->n + 2) / 3), w->title, w->title);
+  drawing(p, 206 + 18 * ((w->n + 2) / 3), w->title);
+  PUT(p, "<text x=20 y=20>%s</text>", w->title);
   tile(p, w, order, w->n, (Area){20, 30, 760, 160});
   for (int i = 0; i < w->n; i++) {
     PUT(p, "<rect x=%d y=%d width=10 height=10 fill='var(--%s)'/><text x=%d y=%d class=s>", 20 + 256 * (i % 3), 200 + 18 * (i / 3), colour[i], 36 + 256 * (i % 3), 209 + 18 * (i / 3));
     part_text(p, w, i, sum);
   }
-  PUT(p, "</svg>");
+  drawn(p);
 }
 
 /* Each bar begins where the one above ends. */
 static void waterfall(Page *p, const Whole *w) {
   double sum = whole_of(p, w), x = 260;
-  PUT(p, "<svg viewBox='0 0 800 %d' role=img aria-label='%s'><text x=20 y=20>%s</text>", 62 + 24 * w->n, w->title, w->title);
+  drawing(p, 62 + 24 * w->n, w->title);
+  PUT(p, "<text x=20 y=20>%s</text>", w->title);
   for (int i = 0; i < w->n; i++) {
     double width = 520 * part_of(p, w, i) / sum;
     PUT(p, "<rect x=%.1f y=%d width=%.1f height=18 fill='var(--%s)'/><text x=20 y=%d class=s>", x, 32 + 24 * i, width, colour[i], 45 + 24 * i);
@@ -233,7 +247,8 @@ static void waterfall(Page *p, const Whole *w) {
   }
   PUT(p, "<rect x=260 y=%d width=520 height=4 fill='var(--ink)'/><text x=20 y=%d class=s>all: ", 40 + 24 * w->n, 45 + 24 * w->n);
   number(p, sum * w->scale);
-  PUT(p, " %s D</text></svg>", w->unit);
+  PUT(p, " %s D</text>", w->unit);
+  drawn(p);
 }
 
 static void breakdowns(Page *p) {
@@ -251,24 +266,37 @@ static void breakdowns(Page *p) {
   waterfall(p, &(Whole){"cost of a million tokens", "cent", cost, costs, 6, 100});
 }
 
+/* 1, 2 or 5 times a power of ten: about `most` / 5. */
+static double tick(double most) {
+  double power = pow(10, floor(log10(most / 5))), times = most / 5 / power;
+  return power * (times < 1.5 ? 1 : times < 3.5 ? 2 : times < 7.5 ? 5 : 10);
+}
+
 static void pareto(Page *p, const PlanPoint *front, int n) {
   if (n < 2) return;
   double fast = front[0].out[O_TPS] * 1.15, thrifty = front[n - 1].out[O_TOKENS_PER_JOULE] * 1.15;
-  PUT(p, "<h2>Speed against energy</h2><svg viewBox='0 0 800 340' role=img aria-label='Pareto front'><path d='M70 20V290H780' stroke='var(--ink)' fill=none />"
-         "<text x=420 y=330 text-anchor=middle class=s>tokens/s, one user</text><text x=20 y=16 class=s>tokens/J</text>");
-  for (int i = 0; i <= 4; i++) {
-    PUT(p, "<text x=%d y=308 text-anchor=%s class=s>", 70 + 710 * i / 4, i < 4 ? "middle" : "end");
-    number(p, fast * i / 4);
-    PUT(p, "</text><text x=64 y=%d text-anchor=end class=s>", 294 - 270 * i / 4);
-    number(p, thrifty * i / 4);
+  double across = 710 / fast, up = 260 / thrifty; /* units of the drawing for each token/s, token/J */
+  PUT(p, "<h2>Speed against energy</h2>");
+  drawing(p, 340, "Pareto front");
+  PUT(p, "<path d='M70 30V290H780' stroke='var(--ink)' fill=none />"
+         "<text x=420 y=330 text-anchor=middle class=s>tokens/s, one user</text><text x=20 y=18 class=s>tokens/J</text>");
+  for (double x = 0; x <= fast; x += tick(fast)) {
+    PUT(p, "<text x=%.0f y=308 text-anchor=middle class=s>", 70 + across * x);
+    number(p, x);
+    PUT(p, "</text>");
+  }
+  for (double y = 0; y <= thrifty; y += tick(thrifty)) {
+    PUT(p, "<text x=64 y=%.0f text-anchor=end class=s>", 294 - up * y);
+    number(p, y);
     PUT(p, "</text>");
   }
   for (int i = 0; i < n; i++)
     PUT(p, "<circle cx=%.1f cy=%.1f r=4 fill='var(--a)'><title>lanes %d, taps %d, scan %d, vec %d, radix %d: %.0f mm2, %.0f W</title></circle>",
-        70 + 710 * front[i].out[O_TPS] / fast, 290 - 270 * front[i].out[O_TOKENS_PER_JOULE] / thrifty, front[i].knobs.lanes, front[i].knobs.taps, front[i].knobs.scan,
+        70 + across * front[i].out[O_TPS], 290 - up * front[i].out[O_TOKENS_PER_JOULE], front[i].knobs.lanes, front[i].knobs.taps, front[i].knobs.scan,
         front[i].knobs.vec, front[i].knobs.radix, front[i].out[O_DIE], front[i].out[O_WATTS]);
-  PUT(p, "<circle cx=%.1f cy=%.1f r=6 fill=none stroke='var(--f)' stroke-width=2.500 /></svg><p class=soft>Sizes of the machine that no other beats in both<sup>D</sup>, with nominal "
-         "facts, within the search's limits. Ring: this plan.</p>", 70 + 710 * p->b[O_TPS].nominal / fast, 290 - 270 * p->b[O_TOKENS_PER_JOULE].nominal / thrifty);
+  PUT(p, "<circle cx=%.1f cy=%.1f r=6 fill=none stroke='var(--f)' stroke-width=2.500 />", 70 + across * p->b[O_TPS].nominal, 290 - up * p->b[O_TOKENS_PER_JOULE].nominal);
+  drawn(p);
+  PUT(p, "<p class=soft>Sizes of the machine that no other beats in both<sup>D</sup>, with nominal facts, within the search's limits. Ring: this plan.</p>");
 }
 
 /* ---- beside a GPU ---- */
@@ -316,7 +344,7 @@ static void step(Page *p, const char *what, const char *who, double start, int f
 
 static void calendar(Page *p) {
   double masks = p->in->fact[NODE_FACTS + G_MASK_WEEKS].nominal, ready = masks + p->in->fact[NODE_FACTS + G_FOUNDRY_WEEKS].nominal;
-  PUT(p, "<h2>From a model to chips</h2><div class=scroll tabindex=0><table><tr><th>step<th>who<th class=n>starts, week<th class=n>takes</tr>"
+  PUT(p, "<h2>From a model to chips</h2><div class=scroll tabindex=0><table><tr><th>step<th>who<th class=n>starts, week<sup>D</sup><th class=n>takes</tr>"
          "<tr><td>cast: weights to integers<td>burin<td class=n>0<td class=n>4 minutes (135M, two cores)<sup>M</sup>, 9-18 hours (8B, <code>cast --dry-run</code>)<sup>D</sup></tr>"
          "<tr><td>RTL and ROM images, checked against the engine<td>burin<td class=n>0<td class=n>minutes<sup>M</sup></tr>");
   step(p, "weight masks: data and checks", "designer", 0, G_MASK_WEEKS);
@@ -338,8 +366,8 @@ static void calendar(Page *p) {
 /* Small chips for phones, glasses, robots. */
 static void edge(Page *p) {
   static const char *const shape[] = {"smollm2-135m", "llama-3.2-1b", "llama-3.2-3b"}, *const node[] = {"N28", "N16", "N6"};
-  PUT(p, "<h2>Edge parts</h2><div class=scroll tabindex=0><table><tr><th>model at 3.5 bits, KV cache of 1,024<th>process<th class=n>die, mm\xC2\xB2<th class=n>mW at 50 tokens/s<th class=n>of which leaks"
-         "<th class=n>most tokens/s<th class=n>die, $</tr>");
+  PUT(p, "<h2>Edge parts</h2><div class=scroll tabindex=0><table><tr><th>model at 3.5 bits, KV cache of 1,024<th>process<th class=n>die, mm\xC2\xB2<sup>D</sup><th class=n>mW at 50 tokens/s<sup>D</sup><th class=n>of which leaks<sup>D</sup>"
+         "<th class=n>most tokens/s<sup>D</sup><th class=n>die, $<sup>D</sup></tr>");
   for (int i = 0; i < 9; i++) {
     ChipShape s;
     RtlKnobs k;
@@ -359,7 +387,7 @@ static void edge(Page *p) {
     number(p, o[O_TPS]);
     PUT(p, "<td class=n>%.2f</tr>", in.chips * o[O_DIE_COST]);
   }
-  PUT(p, "</table></div><p class=soft>All derived<sup>D</sup>, nominal facts, the clock running all the time that a token is made and stopped between.</p>");
+  PUT(p, "</table></div><p class=soft>Nominal facts; the clock running all the time that a token is made and stopped between.</p>");
 }
 
 static void checks(Page *p) {

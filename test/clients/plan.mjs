@@ -20,7 +20,9 @@ for (const [width, scheme] of [[1100, 'light'], [390, 'dark']]) {
   assert(r.violations.length === 0, JSON.stringify(r.violations.map((v) => [v.id, v.nodes.slice(0, 3).map((n) => n.target.join(' '))])));
   assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `wider than ${width}`);
   await page.screenshot({ path: `${out}/plan-${width}.png`, fullPage: true });
-  checks += 2;
+  const small = await page.evaluate(() => Math.min(...[...document.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().height)));
+  assert(small > 8, `text of ${small} px at a width of ${width}`);
+  checks += 3;
 }
 // text within the drawings, and evidence at every figure
 checks += await page.evaluate(() => {
