@@ -199,12 +199,14 @@ def read_kvs(path):
     return Reader(path).kvs
 
 
-def write_first_layers(source, target, layers):
-    """A model of fewer layers: a source's first ones, with its embedding, last norm and head."""
+def write_first_layers(source, target, layers, template=None):
+    """A model of fewer layers: a source's first ones, with its embedding, last norm and head; with another chat template, where one is given."""
     r = Reader(source)
     infos = [(r.text(), [r.take("<Q") for _ in range(r.take("<I"))], r.take("<I"), r.take("<Q")) for _ in range(r.tensors)]
     base, names = r.at + -r.at % 32, {number: name for name, (number, _, _) in TYPES.items()}
     r.raw["llama.block_count"] = kv("llama.block_count", U32, layers)
+    if template:
+        r.raw["tokenizer.chat_template"] = kv("tokenizer.chat_template", STR, template)
     kept = [i for i in infos if not i[0].startswith("blk.") or int(i[0].split(".")[1]) < layers]
     raw = lambda dims, kind, offset: r.data[base + offset:base + offset + tensor_bytes(kind, math.prod(dims))]
     write(target, list(r.raw.values()), [(name, dims, names[kind], raw(dims, names[kind], offset)) for name, dims, kind, offset in kept])

@@ -1,5 +1,6 @@
 """The HTTP server: equal to `burin run`, alone and in crowds; errors, limits, hostile bytes; clients and a browser that others wrote."""
 import base64, concurrent.futures, http.client, json, os, random, re, shutil, signal, socket, struct, subprocess, sys, time
+import gguf
 from harness import ASAN, BURIN, ROOT, TINY, Skip, chip, done, path, run, test, wait_for
 
 CLIENTS = os.path.abspath("build/clients")
@@ -271,6 +272,21 @@ def serve_speaks_as_llama_server_does():
                             (dict(ask, post_sampling_probs=True), "post_sampling_probs"), (dict(ask, grammar="root ::= [a]", guided_regex="a"), "grammar"), ({}, "prompt")):
             assert s.post("/completion", body, 400)["error"]["param"] == param, body
     return 60
+
+
+@test
+def serve_goes_on_from_the_assistants_words():
+    """Messages that end with the assistant's: the reply continues them."""
+    model = path("template.gguf")
+    gguf.write_first_layers(TINY, model, 5, "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}")
+    asked, begun = {"role": "user", "content": "A story."}, {"role": "assistant", "content": "Once upon a"}
+    with Server(chip(model, "--bits", "4")) as s:
+        for messages, prompt in (([asked], "[user] A story.\n[assistant] "), ([asked, begun], "[user] A story.\n[assistant] Once upon a"),
+                                 ([asked, begun, asked], "[user] A story.\n[assistant] Once upon a\n[user] A story.\n[assistant] ")):
+            assert s.post("/apply-template", {"messages": messages}) == {"prompt": prompt}
+            reply = s.post("/v1/chat/completions", {"messages": messages, "max_tokens": 12, "seed": 3})
+            assert reply["choices"][0]["message"]["content"] == s.post("/completion", {"prompt": prompt, "n_predict": 12, "seed": 3})["content"], messages
+    return 6
 
 
 # ---- errors and limits -------------------------------------------------------------------------------------------------------

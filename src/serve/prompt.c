@@ -148,6 +148,16 @@ static json_t *tools_message(const json_t *tools, const json_t *first) {
 
 static bool has_role(const json_t *m, const char *role) { return m && strcmp(json_string_value(json_object_get(m, "role")), role) == 0; }
 
+/* A list that ends with the assistant's words: the reply goes on from them, as llama-server does.  They are taken off the list. */
+static json_t *take_begun(json_t *messages) {
+  size_t n = json_array_size(messages);
+  json_t *last = json_array_get(messages, n - 1);
+  if (n < 2 || !has_role(last, "assistant") || json_object_get(last, "tool_calls")) return NULL;
+  json_incref(last);
+  json_array_remove(messages, n - 1);
+  return last;
+}
+
 static bool render(Call *c, json_t *messages, const json_t *tools, Buf *out, bool *rendered) {
   const ChatTemplate *t = server_template(c->server, c->chip);
   const Vocab *v = &call_chip(c)->chip->vocab;
@@ -157,14 +167,17 @@ static bool render(Call *c, json_t *messages, const json_t *tools, Buf *out, boo
   const json_t *m;
   *rendered = t != NULL;
   if (t) {
+    json_t *begun = take_begun(messages);
+    const json_t *words = json_object_get(begun, "content");
     json_t *bos = v->bos >= 0 ? json_stringn(v->piece[v->bos].s, v->piece[v->bos].n) : json_string(""),
            *eos = v->eos >= 0 ? json_stringn(v->piece[v->eos].s, v->piece[v->eos].n) : json_string("");
     json_t *vars = json_pack("{s:O,s:b,s:o,s:o}", "messages", messages, "add_generation_prompt", 1, "bos_token", bos, "eos_token", eos);
     if (tools) json_object_set(vars, "tools", (json_t *)(uintptr_t)tools);
     char *s = vars ? json_dumps(vars, JSON_COMPACT) : NULL;
-    ok = s && template_render_json(t, str_from(s), out, &err);
+    ok = s && template_render_json(t, str_from(s), out, &err) && (!begun || buf_put(out, json_string_value(words), json_string_length(words), &err));
     free(s);
     json_decref(vars);
+    json_decref(begun);
   } else {
     json_array_foreach(messages, i, m) {
       const json_t *content = json_object_get(m, "content");
