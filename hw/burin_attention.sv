@@ -163,7 +163,6 @@ module burin_attention #(
   logic [3:1] valid_q, end_q;
   logic [OutWidth-1:0] word1_q, word2_q, word3_q;
   logic [Vec*32-1:0] y;
-  logic [Vec*32-1:0] mem[0:OutWords-1];
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -174,9 +173,20 @@ module burin_attention #(
       end_q <= {end_q[2:1], out && out_ends && round_ends};
     end
     {word3_q, word2_q, word1_q} <= {word2_q, word1_q, out_word_q};
-    if (valid_q[3]) mem[word3_q] <= y;
-    if (read_i) data_o <= mem[OutWidth'(32'(index_i))];
   end
+
+  burin_ram #(
+      .Width(Vec * 32),
+      .Depth(OutWords)
+  ) u_ram (
+      .clk_i,
+      .write_i(valid_q[3]),
+      .write_addr_i(word3_q),
+      .data_i(y),
+      .read_i,
+      .read_addr_i(OutWidth'(32'(index_i))),
+      .data_o
+  );
 
   for (genvar h = 0; h < Heads; h++) begin : gen_head
     logic [16:0] r_q;

@@ -153,8 +153,7 @@ module burin_attention_unit #(
     assign q_step = q_step_mem[round_i];
 
     // First pass: scores and their largest.
-    logic [Scan*32-1:0] z, z_q;
-    logic [Scan*32-1:0] z_mem[0:Rows-1];
+    logic [Scan*32-1:0] z, z_kept;
     logic signed [31:0] z_node[1:2*Scan-1];
     logic signed [31:0] word_max_q, max_q;
 
@@ -178,13 +177,22 @@ module burin_attention_unit #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (score_q[5]) begin
-        z_mem[row5_q] <= z;
-        word_max_q <= z_node[1];
-      end
+      if (score_q[5]) word_max_q <= z_node[1];
       if (score_q[6]) max_q <= score_first_q[6] || word_max_q > max_q ? word_max_q : max_q;
-      if (value_i) z_q <= z_mem[row_i];
     end
+
+    burin_ram #(
+        .Width(Scan * 32),
+        .Depth(Rows)
+    ) u_ram (
+        .clk_i,
+        .write_i(score_q[5]),
+        .write_addr_i(row5_q),
+        .data_i(z),
+        .read_i(value_i),
+        .read_addr_i(row_i),
+        .data_o(z_kept)
+    );
 
     // Second pass: weights and the sums of values.
     logic [Scan*15-1:0] p, w;
@@ -196,7 +204,7 @@ module burin_attention_unit #(
           .clk_i,
           .valid_i(value_q[1]),
           .keep_i(keep1_q[j]),
-          .z_i(z_q[j*32+:32]),
+          .z_i(z_kept[j*32+:32]),
           .max_i(max_q),
           .v_step_i(v_step[j*16+:16]),
           .e_max_i(e_max_q),

@@ -2,8 +2,8 @@
 //
 // Gate's rows are kept; act is made as up's rows come.  fly_i starts the butterfly over all of act (shifted right by over_o first, so
 // that it fits).  read_i, index_i and max_o are the quantiser's.
-// Timing: up's word in cycle c (soon_i one ahead) is in the act memory from c + 5 on; done_o is high in c + 6 for the last, before
-// max_o stands.  fly_i in cycle c, fly_done_o in c + 5 + Rows, Rows = Ffn / max(Vec, 64); read_i in cycle c, data_o from c + 1 on.
+// Timing: up's word in cycle c (soon_i one ahead) is in the act memory from c + 7 on; done_o is high in c + 9 for the last, before
+// max_o stands.  fly_i in cycle c, fly_done_o in c + 6 + Rows, Rows = Ffn / max(Vec, 64); read_i in cycle c, data_o from c + 1 on.
 module burin_gate #(
     parameter int unsigned Vec = 16,
     parameter int unsigned IndexWidth = 16,
@@ -35,59 +35,43 @@ module burin_gate #(
   localparam int unsigned WordWidth = Words > 1 ? $clog2(Words) : 1;
 
   // Gate and act.
-  logic [Vec*32-1:0] gate_mem[0:Words-1];
   logic [Vec*32-1:0] g_word;
-  logic [4:1] valid_q, end_q;
-  logic [IndexWidth-1:0] word1_q, word2_q, word3_q, word4_q;
+  logic [6:1] valid_q, end_q;
+  logic [IndexWidth-1:0] word1_q, word2_q, word3_q, word4_q, word5_q, word6_q;
   logic [Vec*32-1:0] act;
 
   always_ff @(posedge clk_i) begin
-    if (gate_i) gate_mem[WordWidth'(32'(word_i))] <= y_i;
-    if (soon_i) g_word <= gate_mem[WordWidth'(32'(soon_word_i))];
     if (rst_i) begin
       valid_q <= '0;
       end_q <= '0;
     end else begin
-      valid_q <= {valid_q[3:1], up_i};
-      end_q <= {end_q[3:1], up_i && end_i};
+      valid_q <= {valid_q[5:1], up_i};
+      end_q <= {end_q[5:1], up_i && end_i};
     end
-    {word4_q, word3_q, word2_q, word1_q} <= {word3_q, word2_q, word1_q, word_i};
+    {word6_q, word5_q, word4_q, word3_q, word2_q, word1_q} <= {word5_q, word4_q, word3_q, word2_q, word1_q, word_i};
   end
 
+  burin_ram #(
+      .Width(Vec * 32),
+      .Depth(Words)
+  ) u_ram (
+      .clk_i,
+      .write_i(gate_i),
+      .write_addr_i(WordWidth'(32'(word_i))),
+      .data_i(y_i),
+      .read_i(soon_i),
+      .read_addr_i(WordWidth'(32'(soon_word_i))),
+      .data_o(g_word)
+  );
+
   for (genvar i = 0; i < Vec; i++) begin : gen_lane
-    logic signed [31:0] g, g1_q, g2_q, u1_q, u2_q, u3_q, silu_q;
-    logic [31:0] size;
-    logic [15:0] x, low_q, sigma, sigma_q;
-    logic [15:0] low, high;
-    logic [10:0] rise_q;
-    logic [9:0] t_q;
-
-    assign g = g_word[i*32+:32];
-    assign size = burin_pkg::magnitude(g);
-    assign x = size > 32'd65535 ? 16'd65535 : 16'(size & 32'd65535);
-    assign low = burin_tables_pkg::sigmoid({1'b0, x[15:10]});
-    assign high = burin_tables_pkg::sigmoid({1'b0, x[15:10]} + 7'd1);
-    assign sigma = low_q + 16'((21'(rise_q) * 21'(t_q) + 21'd512) >> 10);
-
-    always_ff @(posedge clk_i) begin
-      if (up_i) begin
-        g1_q <= g;
-        u1_q <= y_i[i*32+:32];
-        low_q <= low;
-        rise_q <= 11'(high - low);
-        t_q <= x[9:0];
-      end
-      if (valid_q[1]) begin
-        g2_q <= g1_q;
-        u2_q <= u1_q;
-        sigma_q <= g1_q[31] ? 16'd32768 - sigma : sigma;
-      end
-      if (valid_q[2]) begin
-        u3_q <= u2_q;
-        silu_q <= burin_pkg::sat32(burin_pkg::rsr(64'(g2_q) * 64'($signed({1'b0, sigma_q})), 6'd15));
-      end
-      if (valid_q[3]) act[i*32+:32] <= burin_pkg::sat32(burin_pkg::rsr(64'(silu_q) * 64'(u3_q), 6'd12));
-    end
+    burin_silu u_silu (
+        .clk_i,
+        .en_i({valid_q[5:1], up_i}),
+        .g_i(g_word[i*32+:32]),
+        .u_i(y_i[i*32+:32]),
+        .act_o(act[i*32+:32])
+    );
   end
 
   // Butterfly: read (0), shifted (1), three levels (2), three more (3), written (4).
@@ -152,17 +136,21 @@ module burin_gate #(
   logic [31:0] read_bank_q, word_bank;
 
   assign read_row = fly_read ? row : RowWidth'(32'(index_i) / Banks);
-  assign word_bank = 32'(word4_q) % Banks;
+  assign word_bank = 32'(word6_q) % Banks;
 
   for (genvar b = 0; b < Banks; b++) begin : gen_bank
-    logic [Vec*32-1:0] mem[0:Rows-1];
-    logic [Vec*32-1:0] word_q;
-    always_ff @(posedge clk_i) begin
-      if (fly_q[4]) mem[row4_q] <= whole_q[b*Vec*32+:Vec*32];
-      else if (valid_q[4] && word_bank == b) mem[RowWidth'(32'(word4_q)/Banks)] <= act;
-      if (fly_read || read_i) word_q <= mem[read_row];
-    end
-    assign row_data[b*Vec*32+:Vec*32] = word_q;
+    burin_ram #(
+        .Width(Vec * 32),
+        .Depth(Rows)
+    ) u_ram (
+        .clk_i,
+        .write_i(fly_q[4] || valid_q[6] && word_bank == b),
+        .write_addr_i(fly_q[4] ? row4_q : RowWidth'(32'(word6_q) / Banks)),
+        .data_i(fly_q[4] ? whole_q[b*Vec*32+:Vec*32] : act),
+        .read_i(fly_read || read_i),
+        .read_addr_i(read_row),
+        .data_o(row_data[b*Vec*32+:Vec*32])
+    );
   end
 
   always_ff @(posedge clk_i) begin
@@ -170,24 +158,48 @@ module burin_gate #(
   end
   assign data_o = row_data[read_bank_q*Vec*32+:Vec*32];
 
-  // The largest magnitude: of act, then of the butterfly.
-  logic max_done, fly_last_q;
+  // The largest magnitude, of act, then of the butterfly: of eight elements each first.
+  localparam int unsigned Eights = Wide / 8;
+  logic max_done, fly_last_q, eights_valid_q, eights_first_q, eights_end_q;
   logic [Wide*32-1:0] max_x;
+  logic [Eights*32-1:0] eights_q;
 
   always_comb begin
     max_x = fly_q[4] ? whole_q : '0;
     if (!fly_q[4]) max_x[Vec*32-1:0] = act;
   end
 
+  for (genvar e = 0; e < Eights; e++) begin : gen_eight
+    logic [31:0] node[1:15];  // of a tree: the larger of nodes 2 i and 2 i + 1
+    always_comb begin
+      for (int i = 0; i < 8; i++) node[8+i] = burin_pkg::magnitude(max_x[(e*8+i)*32+:32]);
+      for (int i = 7; i > 0; i--) node[i] = node[2*i+1] > node[2*i] ? node[2*i+1] : node[2*i];
+    end
+    always_ff @(posedge clk_i) begin
+      eights_q[e*32+:32] <= node[1];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (rst_i) begin
+      eights_valid_q <= 1'b0;
+      eights_end_q <= 1'b0;
+    end else begin
+      eights_valid_q <= valid_q[6] || fly_q[4];
+      eights_end_q <= fly_q[4] ? fly_end_q[4] : end_q[6];
+    end
+    eights_first_q <= fly_q[4] ? row4_q == '0 : word6_q == '0;
+  end
+
   burin_max #(
-      .Vec(Wide)
+      .Vec(Eights)
   ) u_max (
       .clk_i,
       .rst_i,
-      .valid_i(valid_q[4] || fly_q[4]),
-      .first_i(fly_q[4] ? row4_q == '0 : word4_q == '0),
-      .end_i(fly_q[4] ? fly_end_q[4] : end_q[4]),
-      .x_i(max_x),
+      .valid_i(eights_valid_q),
+      .first_i(eights_first_q),
+      .end_i(eights_end_q),
+      .x_i(eights_q),
       .max_o,
       .done_o(max_done)
   );

@@ -36,7 +36,6 @@ module burin_heads #(
   localparam int unsigned EntryWidth = Entries > 1 ? $clog2(Entries) : 1;
 
   // Words come in; the largest magnitude of each head stands beside them.
-  logic [Vec*32-1:0] mem[0:Total-1];
   logic [Heads*32-1:0] max_mem[0:Entries-1];
   logic [Width-1:0] in_q, in1_q, complete_q;
   logic valid1_q;
@@ -65,10 +64,7 @@ module burin_heads #(
     if (go_i) in_q <= '0;
     else if (valid_i) in_q <= in_q + 1'b1;
     in1_q <= in_q;
-    if (valid_i) begin
-      y1_q <= y_i;
-      mem[AddrWidth'(32'(in_q))] <= y_i;
-    end
+    if (valid_i) y1_q <= y_i;
     if (valid1_q) begin
       max_q <= head_max;
       max_mem[EntryWidth'(32'(in1_q)/Parts)] <= head_max;
@@ -80,7 +76,7 @@ module burin_heads #(
   // Words go out: read (0), step (1, 2), 15 bits (2), 8 bits (3).
   logic [Width-1:0] out_q;
   logic read, read_last;
-  logic [Vec*32-1:0] data_q, data1_q;
+  logic [Vec*32-1:0] data, data1_q;
   logic [Heads*32-1:0] data_max_q;
   logic [4:1] valid_q, last_q;
   logic [2:0] mat_q, mat1_q, mat2_q, mat3_q, mat4_q;
@@ -113,15 +109,25 @@ module burin_heads #(
       rem_q <= round_ends ? '0 : rem_q + 1'b1;
       round_q <= mat_ends ? '0 : round_ends ? round_q + 1'b1 : round_q;
     end
-    if (read) begin
-      data_q <= mem[AddrWidth'(32'(out_q))];
-      data_max_q <= max_mem[EntryWidth'(32'(out_q)/Parts)];
-    end
-    if (valid_q[1]) data1_q <= data_q;
+    if (read) data_max_q <= max_mem[EntryWidth'(32'(out_q)/Parts)];
+    if (valid_q[1]) data1_q <= data;
     {mat4_q, mat3_q, mat2_q, mat1_q} <= {mat3_q, mat2_q, mat1_q, mat_q};
     {round4_q, round3_q, round2_q, round1_q} <= {round3_q, round2_q, round1_q, round_q};
     {rem4_q, rem3_q, rem2_q, rem1_q} <= {rem3_q, rem2_q, rem1_q, rem_q};
   end
+
+  burin_ram #(
+      .Width(Vec * 32),
+      .Depth(Total)
+  ) u_ram (
+      .clk_i,
+      .write_i(valid_i),
+      .write_addr_i(AddrWidth'(32'(in_q))),
+      .data_i(y_i),
+      .read_i(read),
+      .read_addr_i(AddrWidth'(32'(out_q))),
+      .data_o(data)
+  );
 
   for (genvar h = 0; h < Heads; h++) begin : gen_head
     logic [8:0] u, u1_q, u2_q;

@@ -1,4 +1,4 @@
-// The residual stream: Dim elements of 32 bits with 12 fraction bits, kept in registers, Vec at a time.
+// The residual stream: Dim elements of 32 bits with 12 fraction bits, kept in a memory, Vec at a time.
 //
 // set_i writes a word, add_i adds to one (clamped); soon_i announces an add one cycle ahead, so that the word is read in time.
 // Timing: a word that arrives in cycle c can be read from c + 1 on; max_o, the largest magnitude since word 0, holds it from c + 3
@@ -25,7 +25,6 @@ module burin_residual #(
 );
   localparam int unsigned AddrWidth = DimWords > 1 ? $clog2(DimWords) : 1;
 
-  logic [Vec*32-1:0] mem[0:DimWords-1];
   logic [Vec*32-1:0] h;
   logic write;
 
@@ -38,11 +37,18 @@ module burin_residual #(
     end
   end
 
-  always_ff @(posedge clk_i) begin
-    if (write) mem[AddrWidth'(32'(word_i))] <= h;
-    if (soon_i) data_o <= mem[AddrWidth'(32'(soon_word_i))];
-    else if (read_i) data_o <= mem[AddrWidth'(32'(index_i))];
-  end
+  burin_ram #(
+      .Width(Vec * 32),
+      .Depth(DimWords)
+  ) u_ram (
+      .clk_i,
+      .write_i(write),
+      .write_addr_i(AddrWidth'(32'(word_i))),
+      .data_i(h),
+      .read_i(soon_i || read_i),
+      .read_addr_i(soon_i ? AddrWidth'(32'(soon_word_i)) : AddrWidth'(32'(index_i))),
+      .data_o
+  );
 
   burin_max #(
       .Vec(Vec)

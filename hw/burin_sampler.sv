@@ -28,8 +28,7 @@ module burin_sampler #(
   localparam int unsigned LaneWidth = Vec > 1 ? $clog2(Vec) : 1;
 
   // The largest logit.
-  logic [Vec*32-1:0] mem[0:Words-1];
-  logic [Vec*32-1:0] z_q;
+  logic [Vec*32-1:0] z;
   logic valid_q, first_q, end_q;
   logic signed [31:0] node[1:2*Vec-1];  // of a tree: the larger of nodes 2 i and 2 i + 1, the left one where they are equal
   logic [LaneWidth-1:0] lane[1:2*Vec-1];
@@ -61,7 +60,6 @@ module burin_sampler #(
     end
     first_q <= word_i == '0;
     if (valid_i) begin
-      mem[word] <= z_i;
       word_best_q <= node[1];
       word_lane_q <= lane[1];
       word_q <= word;
@@ -95,6 +93,19 @@ module burin_sampler #(
     count_q <= state_q == Idle || last ? '0 : count_q + 32'd1;
   end
 
+  burin_ram #(
+      .Width(Vec * 32),
+      .Depth(Words)
+  ) u_ram (
+      .clk_i,
+      .write_i(valid_i),
+      .write_addr_i(word),
+      .data_i(z_i),
+      .read_i(read),
+      .read_addr_i(address),
+      .data_o(z)
+  );
+
   // Probabilities: read (0), distance (1), its products with halves of the coefficient (2), octaves (3), table (4), between its
   // entries (5), shifted (6), min-p (7), sum of a word (8), of all (9).
   logic [9:1] read_q;
@@ -108,7 +119,6 @@ module burin_sampler #(
     else read_q <= {read_q[8:1], read};
     coefficient_q <= 39'(inv_temperature_i) * 39'd94548;
     floor_q <= 47'(min_p_i) * 47'd1073741823;
-    if (read) z_q <= mem[address];
     {address9_q, address8_q, address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q} <=
         {address8_q, address7_q, address6_q, address5_q, address4_q, address3_q, address2_q, address1_q, address};
   end
@@ -126,7 +136,7 @@ module burin_sampler #(
     logic zero1_q, zero_q;
     logic keep;
 
-    assign distance = 33'(best_q) - 33'($signed(z_q[i*32+:32]));
+    assign distance = 33'(best_q) - 33'($signed(z[i*32+:32]));
     assign octaves = 35'(scaled_q >> 28);
     assign low = burin_tables_pkg::exp2_fine({1'b0, octaves[15:10]});
     assign high = burin_tables_pkg::exp2_fine({1'b0, octaves[15:10]} + 7'd1);

@@ -171,6 +171,23 @@ static void vec_butterfly(Bits *in, Bits *out) {
   for (int i = 0; i < 64; i++) put(out, v[i], 32);
 }
 
+static void vec_silu(Bits *in, Bits *out) {
+  int32_t g = any(2 + (int)(pcg_next(&rng) % 31)), u = any(32);
+  put(in, g, 32), put(in, u, 32);
+  put(out, gate_one(g, u), 32);
+}
+
+static void vec_ram(Bits *in, Bits *out) {
+  static uint32_t word[4];
+  static unsigned n; /* the first vectors write every word */
+  uint32_t a = n < 4 ? n : pcg_next(&rng) % 4, b = n < 4 ? a : pcg_next(&rng) % 4, read = n++ < 4 ? a : pcg_next(&rng) % 4;
+  uint32_t first = pcg_next(&rng), second = pcg_next(&rng);
+  put(in, first, 32), put(in, second, 32), put(in, a, 2), put(in, b, 2), put(in, read, 2);
+  word[a] = first;
+  put(out, word[read], 32);
+  word[b] = second;
+}
+
 static void vec_gate(Bits *in, Bits *out) {
   int32_t g[64], u[64], act[64];
   int bits = 4 + (int)(pcg_next(&rng) % 29);
@@ -450,9 +467,9 @@ int main(int argc, char **argv) {
     int vectors;
   } bench[] = {{"step", vec_step, 3000},       {"max", vec_max, 1000},         {"divide", vec_divide, 1000},       {"root", vec_root, 2000},
                {"quantise", vec_quantise, 1000}, {"lane", vec_lane, 1000},       {"lane_structural", vec_lane, 1000}, {"score", vec_score, 2000},         {"softmax", vec_softmax, 4000},
-               {"butterfly", vec_butterfly, 300}, {"gate", vec_gate, 300},        {"rotary", vec_rotary, 1000},       {"finish", vec_finish, ROWS},
+               {"butterfly", vec_butterfly, 300}, {"silu", vec_silu, 4000},        {"gate", vec_gate, 300},        {"rotary", vec_rotary, 1000},       {"finish", vec_finish, ROWS},
                {"sampler", vec_sampler, 500},    {"heads", vec_heads, 1000},
-               {"residual", vec_residual, 1000}, {"activations", vec_activations, 500}, {"kv", vec_kv, 1000}, {"port", vec_port, 3000}, {"sweep", vec_sweep, 500},
+               {"residual", vec_residual, 1000}, {"activations", vec_activations, 500}, {"kv", vec_kv, 1000}, {"ram", vec_ram, 1000}, {"port", vec_port, 3000}, {"sweep", vec_sweep, 500},
                {"embed", vec_embed, 300},       {"bank", vec_bank, 300},         {"attention", vec_attention, 2000}};
   rng = pcg_seed(20, 26);
   if (argc == 3 && strcmp(argv[1], "rom") == 0) {

@@ -60,17 +60,20 @@ def hardware_modules_equal_the_arithmetic():
 
 @test
 def hardware_lints_clean():
-    """Verilator -Wall without waivers, Yosys without problems; at two sizes."""
+    """Verilator -Wall without waivers, Yosys without problems, memories as they are counted; at two sizes."""
     narrow = chip(TINY, "--bits", "all=3", "--fast")
     for i, (c, knobs) in enumerate(((chip(), ("--size", "tile")), (narrow, ("--lanes", "32", "--taps", "128", "--vec", "32", "--heads", "2")))):
         folder = path(f"lint-{i}")
         done(BURIN, "rtl", c, "-o", folder, *knobs, "--ctx", "64")
         assert run("grep", "-rn", "lint_off", folder).returncode == 1
+        subprocess.run(["verilator", "--xml-only", "--xml-output", "design.xml", "-f", "burin.f", "--top-module", "burin_chip"], cwd=folder, check=True, timeout=600)
+        rams = re.findall(r'submodname="burin_ram__W([0-9a-f]+)_D([0-9a-f]+)"', open(f"{folder}/design.xml").read())
+        assert sum(int(w, 16) * int(d, 16) for w, d in rams) == int(re.search(r"memories of vectors \| (\d+) bits", open(f"{folder}/README.md").read())[1])
         done("make", "-C", folder, "lint")
         r = subprocess.run(["yosys", "-q", "-p", "read_verilog -sv -defer " + " ".join(open(f"{folder}/burin.f").read().split()) +
                             "; hierarchy -check -top burin_chip; proc; check -assert"], cwd=folder, capture_output=True, text=True, timeout=600)
         assert r.returncode == 0 and "latch" not in r.stdout.lower(), (r.stdout + r.stderr)[-2000:]
-    return 4
+    return 6
 
 
 @test

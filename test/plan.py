@@ -25,6 +25,8 @@ def plan_figures_follow_from_its_facts():
     array = (v["rom_mm2"] + v["lanes_mm2"] + v["sram_mm2"]) / a
     good = murphy(a * (1 - array * f["defects in the array that spares mend"]))
     life = v["tokens_per_second"] * 3600 * 8766 * f["years in use"] * f["share of time that tokens are asked for"] / 1e6
+    words = -(-128256 // k["vec"])  # of logits
+    vectors = 32 * (4096 + 2 * 4096 + 2 * 1024 + 2 * 14336 + words * k["vec"] + k["heads"] * 4 * 1024)
     parts = ("rom", "lanes", "wires", "clock", "attention", "vector", "link")
     for name, mine, theirs in (
             ("cycles", cycles, v["cycles_rtl"]), ("cycles", v["cycles_rtl"] + v["cycles_wire"], v["cycles_per_token"]),
@@ -37,7 +39,7 @@ def plan_figures_follow_from_its_facts():
                               * (1 + f["set-up, skew, variation and wires within a block"])), v["clock_hz"]),
             ("mtok", sum(v["mtok_" + x] for x in ("silicon", "system", "nre", "power", "facility", "operations")), v["usd_per_mtok"]),
             ("silicon", v["usd_per_chip"] / life, v["mtok_silicon"]), ("nre", v["nre_usd"] / f["chips of one model"] / life, v["mtok_nre"]),
-            ("sram", (1024 * 32 * 8 * 2 * (128 * 8 + 16)) * f["6T SRAM cell"] / 1e6 / f["SRAM macro efficiency"], v["sram_mm2"])):
+            ("sram", (1024 * 32 * 8 * 2 * (128 * 8 + 16) + vectors) * f["6T SRAM cell"] / 1e6 / f["SRAM macro efficiency"], v["sram_mm2"])):
         assert near(mine, theirs), (name, mine, theirs)
         n += 1
     for key, x in p.items():

@@ -15,8 +15,7 @@ TECH = "/usr/share/qflow/tech/osu018/"
 LIB, LEF = TECH + "osu018_stdcells.lib", TECH + "osu018_stdcells.lef"
 EXPONENTS = "288'hebe7eceaeaeaeaeae8ebeaebe9eaeae8ebeaeae9eaeae7ebe9eae9eae8e6e9e9e9e7eae8"  # of the tiny model's matrices
 EMBED_LEVELS = "512'h" + "".join(f"{2 * i - 63 & 255:02x}" for i in reversed(range(64)))
-# module: parameters.  ROMs and caches are memories of their own and left out (blackbox); so is burin_gate, on which abc did not end
-# within 11 minutes.
+# module: parameters.
 MODULES = [
     ("burin_step", {}), ("burin_max", {"Vec": 8}), ("burin_divide", {"Digits": 17, "Radix": 1}),
     ("burin_root", {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"}), ("burin_quantise", {"Vec": 8, "IndexWidth": 8}),
@@ -29,9 +28,13 @@ MODULES = [
     ("burin_rotary", {"Vec": 8, "IndexWidth": 8, "HeadDim": 16, "RotaryDims": 16, "PositionWidth": 9, "HighDepth": 8}),
     ("burin_heads", {"Vec": 8, "HeadDim": 16}), ("burin_score", {"HeadDim": 16}), ("burin_softmax", {}),
     ("burin_attention_unit", {"Share": 2, "HeadDim": 16, "Vec": 8, "Scan": 2, "Rounds": 2, "Radix": 1, "CacheDepth": 2560, "Rows": 256, "RowWidth": 8}),
-    ("burin_butterfly", {"Width": 64, "Level": 0}),
+    ("burin_attention", {"Units": 2, "Share": 2, "HeadDim": 16, "Vec": 8, "Scan": 2, "Rounds": 2, "Radix": 1, "Layers": 5, "Context": 512, "PositionWidth": 9, "IndexWidth": 8}),
+    ("burin_butterfly", {"Width": 64, "Level": 0}), ("burin_silu", {}), ("burin_gate", {"Vec": 8, "IndexWidth": 8, "Ffn": 192}),
     ("burin_sampler", {"Vec": 8, "IndexWidth": 8, "Vocab": 64}), ("burin_sequencer", {}), ("burin_port", {})]
-MEMORIES = ["burin_rom", "burin_kv"]
+# Left out of the module that holds them, their ports timed as its own: memories, and what has a row of its own.
+MEMORIES = ["burin_rom", "burin_ram", "burin_kv"]
+PARTS = {"burin_attention": ["burin_attention_unit"], "burin_gate": ["burin_silu", "burin_butterfly"]}
+CLOCK_TO_Q = .2  # ns, of DFFPOSX1 with a small load: what stands before a module's inputs
 CELLS = ["burin_fa", "burin_ha", "burin_aoi22"]  # of hw/cells: stay whole until the technology map replaces them
 
 
@@ -47,25 +50,26 @@ def lef_areas():
     return areas
 
 
-def sources():
+def sources(without):
     hw = os.path.join(ROOT, "hw")
-    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv") and f[:-3] not in MEMORIES)
+    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv") and f[:-3] not in without)
     return [f for f in files if f.endswith("_pkg.sv")] + [f for f in files if not f.endswith("_pkg.sv")]
 
 
-def memory_stub(name):
-    """A memory's header alone, as a black box."""
+def stub(name):
+    """A module's header alone, as a black box."""
     text = open(f"{ROOT}/hw/{name}.sv").read()
     return "(* blackbox *)\n" + text[text.index(f"module {name}"):text.index(");\n", text.index(f"module {name}"))] + ");\nendmodule\n"
 
 
 def until_cells(name, parameters, folder, library):
     """Yosys' commands until a module is gates, flip-flops and the structural cells of a library."""
-    for m in MEMORIES:
-        open(f"{folder}/{m}.sv", "w").write(memory_stub(m))
+    parts = MEMORIES + PARTS.get(name, [])
+    for m in parts:
+        open(f"{folder}/{m}.sv", "w").write(stub(m))
     # Not hierarchy -chparam: Yosys 0.23 then derives the modules within twice, and stops.
     chparam = f"chparam {' '.join(f'-set {k} {v}' for k, v in parameters.items())} {name}" if parameters else ""
-    return f"""read_verilog -sv -defer {' '.join(sources())} {' '.join(f'{folder}/{m}.sv' for m in MEMORIES)}
+    return f"""read_verilog -sv -defer {' '.join(sources(parts))} {' '.join(f'{folder}/{m}.sv' for m in parts)}
 read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
 setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
 {chparam}
@@ -73,6 +77,8 @@ hierarchy -check -top {name}
 proc
 flatten
 opt -full
+expose -evert {' '.join(f't:*{m}*' for m in parts)}
+delete -output o:*.clk_i
 wreduce
 opt_clean
 synth -flatten -run fine:
@@ -93,6 +99,8 @@ write_verilog -noattr -noexpr -simple-lhs {folder}/{name}.v
     r = subprocess.run(["yosys", "-q", f"{folder}/{name}.ys"], capture_output=True, text=True)
     if r.returncode:
         sys.exit(f"{name}: yosys failed\n{r.stdout[-1500:]}{r.stderr[-1500:]}")
+    text = open(f"{folder}/{name}.v").read()  # OpenSTA takes brackets within a name for a bus
+    open(f"{folder}/{name}.v", "w").write(re.sub(r"\\(\S+) ", lambda m: re.sub(r"\W", "_", m[1]) + " ", text))
     text = open(f"{folder}/{name}.stat.json").read()
     counts = json.loads(text[text.index("{"):])["modules"]
     cells = {}
@@ -107,7 +115,7 @@ def timing(name, folder):
 read_verilog {folder}/{name}.v
 link_design top
 create_clock -name clk -period 100 [get_ports clk_i]
-set_input_delay 0 -clock clk [all_inputs]
+set_input_delay {CLOCK_TO_Q} -clock clk [all_inputs]
 set_output_delay 0 -clock clk [all_outputs]
 report_checks -path_delay max -digits 3
 """
@@ -142,8 +150,7 @@ def shown(parameters):
 def measure(name, parameters, folder, areas):
     """A row of the table."""
     own = tempfile.mkdtemp(dir=folder)
-    found, path = synthesise(name, parameters, own), timing(name, own)
-    cells = {c: n for c, n in found.items() if not any(m in c for m in MEMORIES)}
+    cells, path = synthesise(name, parameters, own), timing(name, own)
     unknown = [c for c in cells if c not in areas]
     if unknown:
         sys.exit(f"{name}: not mapped to the library: {unknown}")

@@ -63,7 +63,7 @@ static bool emit(const char *path, const char *dir, const KnobOptions *knobs, Er
   if (ok) {
     RtlCounts n = rtl_counts(&d, &chip);
     fprintf(stderr, "wrote %s: %.1f Mbit of mask ROM, %.1f Mbit of KV cache, %llu cycles for the first token\n", dir, (double)n.rom_bits / 1e6,
-            (double)n.sram_bits / 1e6, (unsigned long long)rtl_cycles(&d, 0, true, false));
+            (double)n.kv_bits / 1e6, (unsigned long long)rtl_cycles(&d, 0, true, false));
   }
   chip_close(&chip);
   return ok;

@@ -19,7 +19,7 @@ const OutputName plan_output[OUTPUTS] = {
     [O_CYCLES_WIRE] = {"cycles_wire", "cycles", "8 crossings of half a die in each layer, 4 more for each expert after the first; not in the RTL"},
     [O_PATH_NS] = {"path_ns", "ns", "longest path in osu018, grown to the design's widths"},
     [O_AREA_ROM] = {"rom_mm2", "mm2", "bits over bare density times array efficiency at the depth of a column, in which banks of all widths share bit lines; spares"},
-    [O_AREA_SRAM] = {"sram_mm2", "mm2", "KV cache"},
+    [O_AREA_SRAM] = {"sram_mm2", "mm2", "KV cache, and memories of vectors: residual, heads, scores, gate, logits"},
     [O_AREA_LANES] = {"lanes_mm2", "mm2", "gates of the structural lane, spares"},
     [O_AREA_PRODUCTS] = {"products_mm2", "mm2", "product lines, one copy for each group of lanes"},
     [O_AREA_VECTOR] = {"vector_mm2", "mm2", "quantising, norms, heads, butterfly, finish"},
@@ -94,17 +94,23 @@ static double product_gates(const PlanInput *in) {
 }
 
 static double vector_gates(const PlanInput *in) {
-  double eights = in->design.knobs.vec / 8.0;
+  const ChipShape *s = &in->design.shape;
+  double vec = in->design.knobs.vec, eights = vec / 8, wide = fmax(vec, 64) / 64; /* the gate and its butterflies are 64 wide at least */
+  double widest = fmax(fmax(s->dim, s->ffn), s->heads * s->head_dim);
   return eights * (gates("burin_quantise", NULL) + gates("burin_max", NULL) + gates("burin_heads", NULL) + 2 * gates("burin_step", NULL) +
-                   gates("burin_finish", NULL) + gates("burin_rotary", NULL) + gates("burin_sampler", NULL)) +
-         2 * in->design.knobs.vec / 64.0 * gates("burin_butterfly", NULL) + gates("burin_root", NULL) + gates("burin_divide", NULL) +
-         gates("burin_sequencer", NULL) + gates("burin_port", NULL) + gates("burin_sweep", NULL);
+                   gates("burin_finish", NULL) + gates("burin_rotary", NULL) + gates("burin_sampler", NULL) + gates("burin_residual", NULL) +
+                   gates("burin_embed", NULL) + gates("burin_attention", NULL)) +
+         vec * gates("burin_silu", NULL) + wide * (gates("burin_gate", NULL) + 2 * gates("burin_butterfly", NULL)) + gates("burin_root", NULL) +
+         widest / 192 * gates("burin_activations", NULL) + gates("burin_divide", NULL) + gates("burin_sequencer", NULL) + gates("burin_port", NULL) + gates("burin_sweep", NULL);
 }
 
+/* Scores and sums of values are as many multipliers, one for each position of a cycle; the rest of a unit (sums, division) is as
+ * wide as its heads. */
 static double attention_gates(const PlanInput *in) {
   const RtlKnobs *k = &in->design.knobs;
-  double units = (double)k->heads * in->design.share * k->scan; /* scores and sums of values are as many multipliers */
-  return units * (2 * gates("burin_score", NULL) * in->design.shape.head_dim / 16 + gates("burin_softmax", NULL));
+  double heads = k->heads * in->design.share, dims = in->design.shape.head_dim / 16.0, softmax = gates("burin_softmax", NULL);
+  double position = 2 * gates("burin_score", NULL), rest = (gates("burin_attention_unit", NULL) - 4 * (position + softmax)) / 2; /* a unit of 2 heads, 2 positions */
+  return heads * (k->scan * (position * dims + softmax) + rest * dims);
 }
 
 /* ---- area ---- */
@@ -129,7 +135,7 @@ static void areas(const PlanInput *in, const double *n, const double *g, double 
   }
   rom += (double)(in->counts.rom_bits - in->counts.code_rom_bits) / 1e6 / (n[N_ROM_BARE] * n[N_EFFICIENCY_4096]);
   o[O_AREA_ROM] = rom * spare / chips;
-  o[O_AREA_SRAM] = (double)in->counts.sram_bits * n[N_SRAM_CELL] * 1e-6 / g[G_SRAM_EFFICIENCY] / chips;
+  o[O_AREA_SRAM] = (double)(in->counts.kv_bits + in->counts.ram_bits) * n[N_SRAM_CELL] * 1e-6 / g[G_SRAM_EFFICIENCY] / chips;
   o[O_AREA_LANES] = lane_gates(in) * gate * spare;
   o[O_AREA_PRODUCTS] = product_gates(in) * gate;
   o[O_AREA_VECTOR] = vector_gates(in) * gate;
@@ -140,7 +146,7 @@ static void areas(const PlanInput *in, const double *n, const double *g, double 
   o[O_DIE] = side * side;
   o[O_AREA_RING] = o[O_DIE] - core;
   double all_gates = lane_gates(in) + product_gates(in) + vector_gates(in) + attention_gates(in);
-  o[O_TRANSISTORS] = chips * all_gates * g[G_TRANSISTORS_GATE] + (double)in->counts.rom_bits + 6 * (double)in->counts.sram_bits;
+  o[O_TRANSISTORS] = chips * all_gates * g[G_TRANSISTORS_GATE] + (double)in->counts.rom_bits + 6 * (double)(in->counts.kv_bits + in->counts.ram_bits);
 }
 
 /* ---- speed and energy ---- */

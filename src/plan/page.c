@@ -132,7 +132,7 @@ static void floorplan(Page *p) {
   static const struct {
     const char *name, *fill;
     int output;
-  } key[] = {{"mask ROM of the weights", "a", O_AREA_ROM}, {"lanes", "b", O_AREA_LANES}, {"product lines", "b", O_AREA_PRODUCTS}, {"KV cache", "c", O_AREA_SRAM},
+  } key[] = {{"mask ROM of the weights", "a", O_AREA_ROM}, {"lanes", "b", O_AREA_LANES}, {"product lines", "b", O_AREA_PRODUCTS}, {"KV cache, vectors", "c", O_AREA_SRAM},
              {"attention", "d", O_AREA_ATTENTION}, {"vector units", "e", O_AREA_VECTOR}, {"ring of pads", "g", O_AREA_RING}};
   for (int i = 0; i < 7; i++) {
     PUT(p, "<rect x=510 y=%d width=14 height=14 fill='var(--%s)'/><text x=532 y=%d>%s: ", 40 + 28 * i, key[i].fill, 52 + 28 * i, key[i].name);
@@ -255,7 +255,7 @@ static void breakdowns(Page *p) {
   static const int energy[] = {O_E_ROM, O_E_LANES, O_E_WIRES, O_E_CLOCK, O_E_ATTENTION, O_E_VECTOR, O_E_LINK};
   static const char *const energies[] = {"ROM", "lanes", "wires", "clock", "attention", "vector units", "links"};
   static const int area[] = {O_AREA_ROM, O_AREA_SRAM, O_AREA_LANES, O_AREA_PRODUCTS, O_AREA_VECTOR, O_AREA_ATTENTION, O_AREA_RING};
-  static const char *const areas[] = {"ROM", "KV cache", "lanes", "product lines", "vector units", "attention", "ring"};
+  static const char *const areas[] = {"ROM", "KV cache, vectors", "lanes", "product lines", "vector units", "attention", "ring"};
   static const int cost[] = {O_MTOK_SILICON, O_MTOK_SYSTEM, O_MTOK_NRE, O_MTOK_POWER, O_MTOK_FACILITY, O_MTOK_OPERATIONS};
   static const char *const costs[] = {"silicon", "board and host", "design and masks", "electricity", "facility", "operations"};
   PUT(p, "<h2>Where area, energy and money go</h2>");

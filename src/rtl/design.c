@@ -159,7 +159,7 @@ static uint64_t after_attention(const RtlDesign *d, int position, uint64_t go) {
 }
 
 static uint64_t after_butterfly(const RtlDesign *d, uint64_t go) {
-  return go + 6 + (uint64_t)(d->shape.ffn / most(d->knobs.vec, BUTTERFLY));
+  return go + 7 + (uint64_t)(d->shape.ffn / most(d->knobs.vec, BUTTERFLY));
 }
 
 static uint64_t after_head(const RtlDesign *d, uint64_t go, bool draw) {
@@ -173,7 +173,7 @@ RtlPhases rtl_phases(const RtlDesign *d, int position, bool head, bool draw) {
   p.qkv = after_qkv(d, 0);
   p.attention = after_attention(d, position, 0);
   p.o = sweep(d, STAGE_O, 0, NULL, NULL) + 7;
-  p.gate_up = sweep(d, STAGE_GATE_UP, 0, NULL, NULL) + 11;
+  p.gate_up = sweep(d, STAGE_GATE_UP, 0, NULL, NULL) + 14;
   p.butterfly = after_butterfly(d, 0);
   p.down = sweep(d, STAGE_DOWN, 0, NULL, NULL) + 7;
   p.head = head ? after_head(d, 0, draw) : 0;

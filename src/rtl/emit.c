@@ -29,7 +29,11 @@ static RtlCounts counts(const RtlDesign *d, WidthFn *width, const void *of, int 
   n.rom_bits += (uint64_t)d->shape.vocab * ((uint64_t)d->shape.dim * (uint64_t)embed_bits + 16);
   n.rom_bits += (uint64_t)((k->context + ROTARY_LOW - 1) / ROTARY_LOW + ROTARY_LOW) * (uint64_t)d->shape.head_dim * 16;
   uint64_t rows = ((uint64_t)k->context + (uint64_t)k->scan - 1) / (uint64_t)k->scan;
-  n.sram_bits = (uint64_t)d->shape.layers * (uint64_t)d->shape.kv_heads * rows * (uint64_t)k->scan * 2 * ((uint64_t)d->shape.head_dim * 8 + 16);
+  n.kv_bits = (uint64_t)d->shape.layers * (uint64_t)d->shape.kv_heads * rows * (uint64_t)k->scan * 2 * ((uint64_t)d->shape.head_dim * 8 + 16);
+  /* words of 32 bits: residual; heads of q, k and v; outputs of attention; gate's rows and act; logits; scores of a round */
+  uint64_t q = (uint64_t)(d->shape.heads * d->shape.head_dim), kv = (uint64_t)(d->shape.kv_heads * d->shape.head_dim);
+  uint64_t logits = ((uint64_t)d->shape.vocab + (uint64_t)k->vec - 1) / (uint64_t)k->vec * (uint64_t)k->vec;
+  n.ram_bits = 32 * ((uint64_t)d->shape.dim + q + 2 * kv + q + 2 * (uint64_t)d->shape.ffn + logits + (uint64_t)(k->heads * d->share) * rows * (uint64_t)k->scan);
   return n;
 }
 
@@ -203,8 +207,8 @@ static bool emit_readme(const RtlDesign *d, const Chip *c, const char *dir, Err 
                        s->layers, s->dim, s->ffn, s->heads, s->head_dim, s->kv_heads, s->vocab) &&
             buf_printf(&b, err, "| knobs | lanes %d, taps %d, vec %d, scan %d, heads %d, radix %d, ctx %d |\n", k->lanes, k->taps, k->vec, k->scan,
                        k->heads, k->radix, k->context) &&
-            buf_printf(&b, err, "| mask ROM | %llu bits |\n| KV cache SRAM | %llu bits |\n", (unsigned long long)n.rom_bits,
-                       (unsigned long long)n.sram_bits) &&
+            buf_printf(&b, err, "| mask ROM | %llu bits |\n| KV cache SRAM | %llu bits |\n| memories of vectors | %llu bits |\n", (unsigned long long)n.rom_bits,
+                       (unsigned long long)n.kv_bits, (unsigned long long)n.ram_bits) &&
             buf_printf(&b, err, "| weights that select in a cycle | %d |\n| cycles a token, first position | %llu |\n| cycles a token, last position | %llu |\n\n",
                        k->lanes * k->taps, (unsigned long long)first.total, (unsigned long long)last.total) &&
             buf_printf(&b, err, "ROM images are in `rom/`, one word a line, in the order in which a token meets them; simulate in this directory.\n") &&

@@ -69,7 +69,7 @@ typedef struct {
   uint64_t code_words[RTL_WIDTHS];
   uint64_t scale_words, row_scale_words;
   uint64_t code_rom_bits; /* of the banks of codes */
-  uint64_t rom_bits, sram_bits;
+  uint64_t rom_bits, kv_bits, ram_bits; /* masks; KV cache; memories of vectors (burin_ram) */
 } RtlCounts;
 RtlCounts rtl_counts(const RtlDesign *d, const Chip *c);
 /* The same from the bits of each matrix alone, layer by layer and then the head. */

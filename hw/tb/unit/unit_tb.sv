@@ -15,11 +15,13 @@ module unit_tb;
   max_tb max ();
   port_tb port ();
   quantise_tb quantise ();
+  ram_tb ram ();
   residual_tb residual ();
   root_tb root ();
   rotary_tb rotary ();
   sampler_tb sampler ();
   score_tb score ();
+  silu_tb silu ();
   softmax_tb softmax ();
   step_tb step ();
   sweep_tb sweep ();
@@ -41,11 +43,13 @@ module unit_tb;
       max.finished &&
       port.finished &&
       quantise.finished &&
+      ram.finished &&
       residual.finished &&
       root.finished &&
       rotary.finished &&
       sampler.finished &&
       score.finished &&
+      silu.finished &&
       softmax.finished &&
       step.finished &&
       sweep.finished
