@@ -62,22 +62,17 @@ def stub(name):
     return "(* blackbox *)\n" + text[text.index(f"module {name}"):text.index(");\n", text.index(f"module {name}"))] + ");\nendmodule\n"
 
 
-def until_cells(name, parameters, folder, library):
-    """Yosys' commands until a module is gates, flip-flops and the structural cells of a library."""
-    parts = MEMORIES + PARTS.get(name, [])
-    for m in parts:
-        open(f"{folder}/{m}.sv", "w").write(stub(m))
-    # Not hierarchy -chparam: Yosys 0.23 then derives the modules within twice, and stops.
-    chparam = f"chparam {' '.join(f'-set {k} {v}' for k, v in parameters.items())} {name}" if parameters else ""
-    return f"""read_verilog -sv -defer {' '.join(sources(parts))} {' '.join(f'{folder}/{m}.sv' for m in parts)}
-read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
+CELLS_SCRIPT = f"""read_verilog -sv {' '.join(f'{ROOT}/hw/cells/{c}.sv' for c in CELLS)}
 setattr -mod -set keep_hierarchy 1 {' '.join(CELLS)}
-{chparam}
-hierarchy -check -top {name}
-proc
-flatten
+"""
+
+
+def until_cells(parts, library):
+    """Yosys' commands from an elaborated top module to gates, flip-flops and the structural cells of a library; instances of parts
+    (patterns of names) become ports."""
+    return f"""flatten
 opt -full
-expose -evert {' '.join(f't:*{m}*' for m in parts)}
+expose -evert {' '.join(f't:{m}' for m in parts)}
 delete -output o:*.clk_i
 wreduce
 opt_clean
@@ -86,8 +81,21 @@ techmap -map {ROOT}/hw/cells/{library}_map.v
 """
 
 
+def elaborate(name, parameters, folder):
+    parts = MEMORIES + PARTS.get(name, [])
+    for m in parts:
+        open(f"{folder}/{m}.sv", "w").write(stub(m))
+    # Not hierarchy -chparam: Yosys 0.23 then derives the modules within twice, and stops.
+    chparam = f"chparam {' '.join(f'-set {k} {v}' for k, v in parameters.items())} {name}" if parameters else ""
+    return f"""read_verilog -sv -defer {' '.join(sources(parts))} {' '.join(f'{folder}/{m}.sv' for m in parts)}
+{CELLS_SCRIPT}{chparam}
+hierarchy -check -top {name}
+proc
+""" + until_cells([f"*{m}*" for m in parts], "osu018")
+
+
 def synthesise(name, parameters, folder):
-    script = until_cells(name, parameters, folder, "osu018") + f"""dfflibmap -liberty {LIB}
+    script = elaborate(name, parameters, folder) + f"""dfflibmap -liberty {LIB}
 abc -D 4000 -constr {folder}/{name}.constr -liberty {LIB}
 opt_clean -purge
 rename -top top

