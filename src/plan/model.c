@@ -22,8 +22,8 @@ const OutputName plan_output[OUTPUTS] = {
     [O_AREA_SRAM] = {"sram_mm2", "mm2", "KV cache, and memories of vectors: residual, heads, scores, gate, logits"},
     [O_AREA_LANES] = {"lanes_mm2", "mm2", "gates of the structural lane, spares"},
     [O_AREA_PRODUCTS] = {"products_mm2", "mm2", "product lines, one copy for each group of lanes"},
-    [O_AREA_VECTOR] = {"vector_mm2", "mm2", "quantising, norms, heads, butterfly, finish"},
-    [O_AREA_ATTENTION] = {"attention_mm2", "mm2", "scores, softmax, values"},
+    [O_AREA_VECTOR] = {"vector_mm2", "mm2", "embedding, residual, quantising, norms, heads, rotary, gate, butterfly, finish, sampler, control"},
+    [O_AREA_ATTENTION] = {"attention_mm2", "mm2", "scores, softmax, values, outputs"},
     [O_AREA_RING] = {"ring_mm2", "mm2", "pads and power around the core"},
     [O_E_ROM] = {"rom_joules", "J/token", "bits of codes and scales read"},
     [O_E_LANES] = {"lanes_joules", "J/token", "select and 16-bit add for each weight, a multiply for each group"},
@@ -93,24 +93,26 @@ static double product_gates(const PlanInput *in) {
   return groups * in->design.knobs.taps / 8.0 * in->levels / 8.0 * gates("burin_products", NULL);
 }
 
+/* What burin_core holds beside bank and attention, once each; rows of what stands within these (maxima, steps, a division) are in
+ * theirs. */
 static double vector_gates(const PlanInput *in) {
   const ChipShape *s = &in->design.shape;
-  double vec = in->design.knobs.vec, eights = vec / 8, wide = fmax(vec, 64) / 64; /* the gate and its butterflies are 64 wide at least */
+  double vec = in->design.knobs.vec, wide = fmax(vec, 64) / 64; /* the gate and its butterflies are 64 wide at least */
   double widest = fmax(fmax(s->dim, s->ffn), s->heads * s->head_dim);
-  return eights * (gates("burin_quantise", NULL) + gates("burin_max", NULL) + gates("burin_heads", NULL) + 2 * gates("burin_step", NULL) +
-                   gates("burin_finish", NULL) + gates("burin_rotary", NULL) + gates("burin_sampler", NULL) + gates("burin_residual", NULL) +
-                   gates("burin_embed", NULL) + gates("burin_attention", NULL)) +
-         vec * gates("burin_silu", NULL) + wide * (gates("burin_gate", NULL) + 2 * gates("burin_butterfly", NULL)) + gates("burin_root", NULL) +
-         widest / 192 * gates("burin_activations", NULL) + gates("burin_divide", NULL) + gates("burin_sequencer", NULL) + gates("burin_port", NULL) + gates("burin_sweep", NULL);
+  return vec / 8 * (gates("burin_quantise", NULL) + gates("burin_heads", NULL) + gates("burin_finish", NULL) + gates("burin_rotary", NULL) +
+                    gates("burin_sampler", NULL) + gates("burin_residual", NULL) + gates("burin_embed", NULL)) +
+         vec * gates("burin_silu", NULL) + wide * (gates("burin_gate", NULL) + 2 * gates("burin_butterfly", NULL)) +
+         widest / 192 * gates("burin_activations", NULL) + gates("burin_root", NULL) + gates("burin_sequencer", NULL) + gates("burin_port", NULL) +
+         gates("burin_sweep", NULL);
 }
 
 /* Scores and sums of values are as many multipliers, one for each position of a cycle; the rest of a unit (sums, division) is as
- * wide as its heads. */
+ * wide as its heads.  Around the units: outputs, as wide as vectors. */
 static double attention_gates(const PlanInput *in) {
   const RtlKnobs *k = &in->design.knobs;
   double heads = k->heads * in->design.share, dims = in->design.shape.head_dim / 16.0, softmax = gates("burin_softmax", NULL);
   double position = 2 * gates("burin_score", NULL), rest = (gates("burin_attention_unit", NULL) - 4 * (position + softmax)) / 2; /* a unit of 2 heads, 2 positions */
-  return heads * (k->scan * (position * dims + softmax) + rest * dims);
+  return heads * (k->scan * (position * dims + softmax) + rest * dims) + k->vec / 8.0 * gates("burin_attention", NULL);
 }
 
 /* ---- area ---- */

@@ -48,7 +48,7 @@ static void number(Page *p, double x) {
   else if (a >= 1e15) PUT(p, "%.0f T", x / 1e12);
   else if (a >= 1e12) PUT(p, "%.3g T", x / 1e12);
   else if (a >= 1e9) PUT(p, "%.3g G", x / 1e9);
-  else if (a >= 1e6) PUT(p, "%.3g M", x / 1e6);
+  else if (a >= 999999.5) PUT(p, "%.3g M", x / 1e6);
   else if (a >= 999.5) PUT(p, "%ld,%03ld", lround(x) / 1000, lround(a) % 1000);
   else PUT(p, a >= 100 ? "%.0f" : "%.3g", x);
 }

@@ -32,7 +32,7 @@ static RtlCounts counts(const RtlDesign *d, WidthFn *width, const void *of, int 
   n.kv_bits = (uint64_t)d->shape.layers * (uint64_t)d->shape.kv_heads * rows * (uint64_t)k->scan * 2 * ((uint64_t)d->shape.head_dim * 8 + 16);
   /* words of 32 bits: residual; heads of q, k and v; outputs of attention; gate's rows and act; logits; scores of a round */
   uint64_t q = (uint64_t)(d->shape.heads * d->shape.head_dim), kv = (uint64_t)(d->shape.kv_heads * d->shape.head_dim);
-  uint64_t logits = ((uint64_t)d->shape.vocab + (uint64_t)k->vec - 1) / (uint64_t)k->vec * (uint64_t)k->vec;
+  uint64_t logits = (uint64_t)d->vocab_words * (uint64_t)k->vec;
   n.ram_bits = 32 * ((uint64_t)d->shape.dim + q + 2 * kv + q + 2 * (uint64_t)d->shape.ffn + logits + (uint64_t)(k->heads * d->share) * rows * (uint64_t)k->scan);
   return n;
 }
