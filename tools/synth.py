@@ -50,10 +50,12 @@ def lef_areas():
     return areas
 
 
-def sources(without):
-    hw = os.path.join(ROOT, "hw")
-    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv") and f[:-3] not in without)
-    return [f for f in files if f.endswith("_pkg.sv")] + [f for f in files if not f.endswith("_pkg.sv")]
+def sources(hw, stubs, folder):
+    """Files of the design in a folder, packages first; of stubs the headers alone, which are written to another folder."""
+    files = sorted(f"{hw}/{f}" for f in os.listdir(hw) if f.endswith(".sv") and f[:-3] not in stubs)
+    for m in stubs:
+        open(f"{folder}/{m}.sv", "w").write(stub(m))
+    return [f for f in files if f.endswith("_pkg.sv")] + [f for f in files if not f.endswith("_pkg.sv")] + [f"{folder}/{m}.sv" for m in stubs]
 
 
 def stub(name):
@@ -81,13 +83,12 @@ techmap -map {ROOT}/hw/cells/{library}_map.v
 """
 
 
-def elaborate(name, parameters, folder):
+def elaborated(name, parameters, folder):
+    """Yosys' commands from the sources to one module in gates."""
     parts = MEMORIES + PARTS.get(name, [])
-    for m in parts:
-        open(f"{folder}/{m}.sv", "w").write(stub(m))
     # Not hierarchy -chparam: Yosys 0.23 then derives the modules within twice, and stops.
     chparam = f"chparam {' '.join(f'-set {k} {v}' for k, v in parameters.items())} {name}" if parameters else ""
-    return f"""read_verilog -sv -defer {' '.join(sources(parts))} {' '.join(f'{folder}/{m}.sv' for m in parts)}
+    return f"""read_verilog -sv -defer {' '.join(sources(f'{ROOT}/hw', parts, folder))}
 {CELLS_SCRIPT}{chparam}
 hierarchy -check -top {name}
 proc
@@ -95,7 +96,7 @@ proc
 
 
 def synthesise(name, parameters, folder):
-    script = elaborate(name, parameters, folder) + f"""dfflibmap -liberty {LIB}
+    script = elaborated(name, parameters, folder) + f"""dfflibmap -liberty {LIB}
 abc -D 4000 -constr {folder}/{name}.constr -liberty {LIB}
 opt_clean -purge
 rename -top top

@@ -37,6 +37,7 @@ BLOCKS = ["burin_chip", "burin_lane", "burin_products", "burin_weights", "burin_
           "burin_activations", "burin_rotary", "burin_heads", "burin_attention", "burin_attention_unit", "burin_score", "burin_softmax", "burin_gate", "burin_silu", "burin_butterfly",
           "burin_sampler", "burin_sequencer", "burin_port"]
 KNOBS = ["--size", "tile", "--vec", "2", "--ctx", "256"]  # vectors of 8, or 512 positions, do not fit the area
+OUTSIDE = ["burin_rom", "burin_kv"]
 SMALL = 64  # words: memories up to this depth are flip-flops of their block; deeper ones and the KV cache are reserved space
 
 
@@ -55,16 +56,22 @@ def base_of(module):
     return re.search(r"burin_[a-z_0-9]+", module)[0]
 
 
+def instances_of(module):
+    """A pattern of its instances' type: Yosys' hash of the parameters, or the name (a backslash would mean something there)."""
+    return f"*{module.split(chr(92))[0].removeprefix('$paramod$') if module.startswith('$paramod$') else base_of(module)}*"
+
+
+def deep_bits(module):
+    """Of a module's memories, those of more than SMALL words."""
+    return sum(m["size"] * m["width"] for m in module.get("memories", {}).values() if m["size"] > SMALL)
+
+
 def elaborated(rtl, folder):
     """The emitted design in Yosys (folder/design.il), with lanes of explicit adders: its modules, how many of each there are."""
-    left_out = ["burin_rom", "burin_kv"]
-    for m in left_out:
-        open(f"{folder}/{m}.sv", "w").write(synth.stub(m))
     lane = open(f"{ROOT}/hw/burin_lane_structural.sv").read()
-    open(f"{folder}/burin_lane.sv", "w").write(lane.replace("module burin_lane_structural", "module burin_lane"))
-    files = sorted((f for f in os.listdir(f"{rtl}/hw") if f.endswith(".sv") and f[:-3] not in left_out + ["burin_lane", "burin_lane_structural"]), key=lambda f: (not f.endswith("_pkg.sv"), f))
-    files = [f"{rtl}/hw/{f}" for f in files] + [f"{folder}/{m}.sv" for m in left_out + ["burin_lane"]] + [f"{rtl}/burin_chip.sv"]
-    run_yosys(f"read_verilog -sv -defer {' '.join(files)}\n{synth.CELLS_SCRIPT}hierarchy -check -top burin_chip\nproc\nwrite_rtlil {folder}/design.il\nwrite_json {folder}/design.json\n", "the design", folder)
+    open(f"{rtl}/hw/burin_lane.sv", "w").write(lane.replace("module burin_lane_structural", "module burin_lane"))
+    files = synth.sources(f"{rtl}/hw", OUTSIDE, folder)
+    run_yosys(f"read_verilog -sv -defer {' '.join(files)} {rtl}/burin_chip.sv\n{synth.CELLS_SCRIPT}hierarchy -check -top burin_chip\nproc\nwrite_rtlil {folder}/design.il\nwrite_json {folder}/design.json\n", "the design", folder)
     modules, count = json.load(open(f"{folder}/design.json"))["modules"], {}
 
     def walk(name):
@@ -88,8 +95,7 @@ def mapped(name, boxes, design, width, folder):
     genlib = "".join(f"GATE {HD}{n} {width[HD + n] * ROW * 1e-6:.4f} {f};\n  PIN * UNKNOWN 1 999 1.0 0.2 1.0 0.2\n" for n, f in GATES.items())
     open(f"{folder}/hd.genlib", "w").write(f"GATE _const0_ 0 Y=CONST0;\nGATE _const1_ 0 Y=CONST1;\n{genlib}")
     open(f"{folder}/ff.lib", "w").write(FLOP)
-    patterns = [f"*{m.split(chr(92))[0][-40:]}*" if m.startswith("$paramod$") else f"*{base_of(m)}*" for m in boxes]
-    run_yosys(f"read_rtlil {design}\nhierarchy -top {name}\nblackbox {' '.join(boxes)}\n" + synth.until_cells(patterns, "sky130") + f"""dfflibmap -liberty {folder}/ff.lib
+    run_yosys(f"read_rtlil {design}\nhierarchy -top {name}\nblackbox {' '.join(boxes)}\n" + synth.until_cells(map(instances_of, boxes), "sky130") + f"""dfflibmap -liberty {folder}/ff.lib
 abc -genlib {folder}/hd.genlib
 hilomap -singleton -hicell {HD}conb_1 HI -locell {HD}conb_1 LO
 opt_clean -purge
@@ -303,9 +309,9 @@ def main():
         subprocess.run([burin, "rtl", chip, *KNOBS, "-o", f"{folder}/rtl"], check=True, capture_output=True)
         kv_bits = int(re.search(r"KV cache SRAM \| (\d+) bits", open(f"{folder}/rtl/README.md").read())[1])
         modules, count = elaborated(f"{folder}/rtl", folder)
-        deep = {n: bits for n, m in modules.items() for bits in [sum(x["size"] * x["width"] for x in m.get("memories", {}).values() if x["size"] > SMALL)] if base_of(n) == "burin_ram" and bits}
+        deep = [n for n in modules if base_of(n) == "burin_ram" and deep_bits(modules[n])]
         names = [n for n in modules if base_of(n) in BLOCKS]
-        boxes = names + list(deep) + [n for n in modules if base_of(n) in ("burin_rom", "burin_kv")]
+        boxes = names + deep + [n for n in modules if base_of(n) in OUTSIDE]
         layout = kdb.Layout()
         layout.read(mask)
         chip_cell = layout.cell("chip")
@@ -314,7 +320,8 @@ def main():
         with concurrent.futures.ProcessPoolExecutor(2) as pool:
             results = pool.map(made, [(n, [b for b in boxes if b != n], f"{folder}/design.il", width) for n in names])
             for name, (cells, sites, rows, at, before, after) in zip(names, results):
-                own = base_of(name) + ("" if base_of(name) not in [r["module"] for r in table] else "_2")
+                alike = [n for n in names if base_of(n) == base_of(name)]  # of other parameters
+                own = base_of(name) + (f"_{alike.index(name) + 1}" if len(alike) > 1 else "")
                 top = block(layout, pdk, own, cells, width, sites, rows, at)
                 read_back(top, cells, width)
                 row = {"module": own, "count": count[name], "cells": len(cells), "flip_flops": sum(t.endswith("dfxtp_1") for t, _ in cells), "cell_um2": round(sum(width[t] for t, _ in cells) * ROW * 1e-6),
@@ -322,7 +329,7 @@ def main():
                 table.append(row)
                 blocks += [(top, sites * SITE, rows * ROW)] * count[name]
                 print(f"{own:24} x {count[name]:2}: {row['cells']:6} cells, {row['cell_um2']:7} um2 in a block of {row['block_um2']:7} um2, half perimeters {after / 1000:8.1f} mm (random order {before / 1000:.1f})", flush=True)
-    finish(layout, tile, chip_cell, blocks, table, area, kv_bits, sum(count[n] * bits for n, bits in deep.items()), out)
+    finish(layout, tile, chip_cell, blocks, table, area, kv_bits, sum(count[n] * deep_bits(modules[n]) for n in deep), out)
 
 
 class Skyline:
@@ -385,7 +392,7 @@ def floorplan(tile, kv, user):
     rectangle(kv, "#f4f4f4", f"KV cache and deep memories: {kv.width() / 1000:.0f} x {kv.height() / 1000:.0f} um reserved, not drawn", True)
     for inst in tile.each_inst():
         if inst.cell.name != "chip":
-            rectangle(inst.bbox(), "#9cc3e6" if "lane" in inst.cell.name else "#c8dcc0", inst.cell.name.replace("burin_", "").replace("_structural", ""))
+            rectangle(inst.bbox(), "#9cc3e6" if "lane" in inst.cell.name else "#c8dcc0", inst.cell.name.replace("burin_", ""))
             continue
         bank = tile.layout().cell("bank")
         for path in (i for i in inst.cell.each_inst() if i.cell.name == "base"):
