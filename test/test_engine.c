@@ -109,6 +109,8 @@ static void products_are_equal(void **s) {
   for (int w = 0; w < 5; w++)
     for (int r = 0; r < 6; r++)
       for (int c = 0; c < 6; c++) one_product(&p, rows[r], cols[c], widths[w], tokens[(2 * r + c) % 10]);
+  for (int n = 1; n <= 49; n++) /* every way of parting few tokens, at two widths */
+    for (int w = n % 5, i = 0; i < 2; i++) one_product(&p, 33, 200, widths[(w + i) % 5], n);
   one_product(&p, 37, 2300, 4, 61); /* more columns, more tokens than kernels take at a time */
   one_product(&p, 37, 130, 3, 531);
 }

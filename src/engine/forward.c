@@ -266,8 +266,7 @@ static KvCells cells_of(const Pass *p, int row, int head) { return session_cells
 /* out (heads, head_dim) <- sums (heads, 4 quads). */
 static void finish_heads(const Pass *p, int heads, const int64_t *acc, const uint64_t *den, int most, int32_t *out) {
   size_t hd = (size_t)p->s->head_dim, dims = 4 * kv_quads(p->s->head_dim);
-  for (size_t h = 0; h < (size_t)heads; h++)
-    for (size_t i = 0; i < hd; i++) out[h * hd + i] = attention_finish(acc[h * dims + i], den[h], most);
+  for (size_t h = 0; h < (size_t)heads; h++) attention_finish(acc + h * dims, den[h], most, p->s->head_dim, out + h * hd);
 }
 
 static int units_attention(const Pass *p) { return p->ranges > 1 ? 0 : p->n * p->s->heads / heads_together(p); }

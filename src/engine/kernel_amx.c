@@ -1,7 +1,7 @@
 /* engine/kernel_amx: the matrix product of many tokens for AMX, over the tiles of a chip; few tokens go to kernel_avx512.c.
  *
- * A tile register holds 16 tokens x 64 columns, or 64 columns x 16 rows in quads, which is how tiles unpack.  Scales of groups are
- * folded into the weights, scale * level = 256 hi + lo, so that sums stay in registers over all groups: two products for each,
+ * A tile register holds 16 tokens x 64 columns, or 64 columns x 16 rows in quads, which is how tiles unpack.  For many tokens scales
+ * of groups are folded into the weights, scale * level = 256 hi + lo, so that sums stay in registers over all groups: two products for each,
  * hi signed, lo unsigned.  256 * (sum of hi) + (sum of lo) wraps exactly, as the sum itself does.  Activations are unsigned as for
  * vpdpbusd: a + 128, less the correction.
  *
@@ -9,7 +9,7 @@
  */
 #include "engine/tiles_avx512.h"
 
-enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, FUSED = 48 /* tokens for which folding again costs less than sums in memory */, PART = TOKENS * 64 };
+enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, PARTS = 3 /* of so many tokens at a time, without folding */, PART = TOKENS * 64 };
 enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */, SCRATCH = FOLDED + SLICE * TILE * 4 /* with the sums */ };
 
 #define FENCE() __asm__ volatile("" ::: "memory")
@@ -23,14 +23,20 @@ typedef struct {
 } TileConfig;
 _Static_assert(sizeof(TileConfig) == 64, "as ldtilecfg reads it");
 
-/* Registers 0 to 3 are sums, 4 activations; then activations of more tokens (second > 0), or weights; 6, 7 weights.  first, second:
- * tokens. */
-static void configure(int first, int second) {
+/* Rows of the registers: of sums (0 to 5) and activations (6) `tokens`, of weights (7) 16. */
+static void configure_narrow(int tokens) {
+  TileConfig c = {.palette = 1};
+  for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = (uint8_t)(i < 7 ? tokens : HALF);
+  __asm__ volatile("ldtilecfg %0" ::"m"(c));
+}
+
+/* Of sums (0, 1) and activations (4) `first`, of those of more tokens (2, 3; 5) `second`, of weights (6, 7) 16. */
+static void configure_wide(int first, int second) {
   TileConfig c = {.palette = 1};
   for (int i = 0; i < 8; i++) {
-    bool of_second = second > 0 && (i == 2 || i == 3 || i == 5);
-    c.bytes[i] = 64;
-    c.rows[i] = (uint8_t)(i > 5 || (i == 5 && !of_second) ? HALF : of_second ? second : first);
+    bool of_second = i == 2 || i == 3 || i == 5;
+    c.bytes[i] = of_second && second <= 0 ? 0 : 64;
+    c.rows[i] = (uint8_t)(i > 5 ? HALF : !of_second ? first : second > 0 ? second : 0);
   }
   __asm__ volatile("ldtilecfg %0" ::"m"(c));
 }
@@ -75,55 +81,108 @@ static void fold(const MatmulJob *j, int from, int to, V table, uint8_t *out) {
   }
 }
 
-/* ---- few tokens: sums of 16 and of a tile's 32 rows stay in registers ---- */
-
 static inline V joined(const int32_t *hi, const int32_t *lo) { return _mm512_add_epi32(_mm512_slli_epi32(load(hi), 8), load(lo)); }
 
-static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j, int bits, int token, int n, V table) {
-  _Alignas(64) uint8_t folded[2][4 * PART];
-  _Alignas(64) int32_t sum[4][TOKENS][HALF];
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  fold_group(j, bits, 0, table, folded[0]);
-  for (int g = 0; g < j->p->groups; g++) { /* a group ahead: registers are loaded from the cache, not from stores on their way */
-    const uint8_t *b = folded[g % 2];
-    if (g + 1 < j->p->groups) fold_group(j, bits, g + 1, table, folded[(g + 1) % 2]);
-    FENCE();
-    _tile_loadd(4, j->a + (size_t)token * j->a_stride + g * GROUP, j->a_stride);
-    _tile_loadd(5, b, 64);
-    _tile_loadd(6, b + PART, 64);
-    _tile_loadd(7, b + 2 * PART, 64);
-    _tile_dpbusd(0, 4, 5);
-    _tile_dpbuud(1, 4, 6);
-    _tile_loadd(5, b + 3 * PART, 64);
-    _tile_dpbusd(2, 4, 7);
-    _tile_dpbuud(3, 4, 5);
+/* ---- few tokens: levels as they are, sums of a group scaled outside ---- */
+
+/* One group: [2 halves][16 quads][64]. */
+static inline __attribute__((always_inline)) void level_group(const MatmulJob *j, int bits, int g, V table, uint8_t *out) {
+  const uint8_t *w = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes + group_at(g, bits);
+  const int quads = chunk_quads(bits);
+#pragma GCC unroll 16
+  for (int c = 0; c < QUADS; c += quads)
+    for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
+      V q[8];
+      fetch_weights(w, (size_t)chunk_bytes(bits));
+      unpack(bits, w, table, q);
+#pragma GCC unroll 8
+      for (int k = 0; k < quads; k++) _mm512_store_si512(out + h * PART + (c + k) * 64, q[k]);
+    }
+}
+
+/* A tile's 32 rows against `parts` (a constant) times `tokens` of n tokens; the last part ends with the last token.  In turn a group
+ * is unpacked, the one before multiplied, the one before that scaled: what was stored is read when it is in the cache. */
+static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j, int bits, int n, const int parts, int tokens, V table) {
+  _Alignas(64) uint8_t level[2][2 * PART];
+  _Alignas(64) int32_t sum[2][PARTS][2][TOKENS][HALF], acc[PARTS][2][TOKENS][HALF];
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes, *a[PARTS];
+  const int groups = j->p->groups, last = n - tokens;
+  for (int i = 0; i < parts; i++) {
+    a[i] = j->a + (size_t)(i + 1 < parts ? i * tokens : last) * j->a_stride;
+    for (int h = 0; h < 2; h++) memset(acc[i][h], 0, (size_t)tokens * sizeof acc[i][h][0]);
   }
-  _tile_stored(0, sum[0], 64);
-  _tile_stored(1, sum[1], 64);
-  _tile_stored(2, sum[2], 64);
-  _tile_stored(3, sum[3], 64);
-  FENCE();
-  for (int t = 0; t < n; t++)
-    for (int h = 0; h < 2; h++) store_half(j, token + t, h, joined(sum[2 * h][t], sum[2 * h + 1][t]));
+  for (int g = -1; g <= groups; g++) {
+    if (g + 1 < groups) level_group(j, bits, g + 1, table, level[(g + 1) % 2]);
+    FENCE();
+    if (g >= 0 && g < groups) {
+      const uint8_t *low = level[g % 2], *high = low + PART;
+      int32_t(*out)[2][TOKENS][HALF] = sum[g % 2];
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_loadd(6, a[0] + g * GROUP, j->a_stride);
+      _tile_loadd(7, low, 64);
+      _tile_dpbusd(0, 6, 7);
+      _tile_loadd(7, high, 64);
+      _tile_dpbusd(1, 6, 7);
+      if (parts > 1) {
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_loadd(6, a[1] + g * GROUP, j->a_stride);
+        _tile_dpbusd(3, 6, 7);
+        _tile_loadd(7, low, 64);
+        _tile_dpbusd(2, 6, 7);
+      }
+      if (parts > 2) {
+        _tile_zero(4);
+        _tile_zero(5);
+        _tile_loadd(6, a[2] + g * GROUP, j->a_stride);
+        _tile_dpbusd(4, 6, 7);
+        _tile_loadd(7, high, 64);
+        _tile_dpbusd(5, 6, 7);
+      }
+      _tile_stored(0, out[0][0], 64);
+      _tile_stored(1, out[0][1], 64);
+      if (parts > 1) {
+        _tile_stored(2, out[1][0], 64);
+        _tile_stored(3, out[1][1], 64);
+      }
+      if (parts > 2) {
+        _tile_stored(4, out[2][0], 64);
+        _tile_stored(5, out[2][1], 64);
+      }
+    }
+    FENCE();
+    if (g < 1) continue;
+    for (int h = 0; h < 2; h++) {
+      V s = scales_of(tile + scales_at(g - 1, bits) + h * HALF);
+      for (int i = 0; i < parts; i++)
+#pragma GCC unroll 4
+        for (int t = 0; t < tokens; t++)
+          _mm512_store_si512(acc[i][h][t], _mm512_add_epi32(load(acc[i][h][t]), _mm512_mullo_epi32(load(sum[(g - 1) % 2][i][h][t]), s)));
+    }
+  }
+  for (int i = 0; i < parts; i++)
+    for (int t = 0; t < tokens; t++)
+      for (int h = 0; h < 2; h++) store_half(j, (i + 1 < parts ? i * tokens : last) + t, h, load(acc[i][h][t]));
+}
+
+static inline __attribute__((always_inline)) void narrow_bits(MatmulJob *j, int bits, int from, int n, V table) {
+  int parts = (n + TOKENS - 1) / TOKENS, tokens = (n + parts - 1) / parts;
+  configure_narrow(tokens);
+  for (j->row = from; j->row < j->to; j->row += TILE) {
+    if (parts == 1) tile_narrow(j, bits, n, 1, tokens, table);
+    else if (parts == 2) tile_narrow(j, bits, n, 2, tokens, table);
+    else tile_narrow(j, bits, n, 3, tokens, table);
+  }
 }
 
 static void narrow(MatmulJob *j, int from, int n, V table) {
-  int passes = (n + TOKENS - 1) / TOKENS, configured = 0;
-  for (j->row = from; j->row < j->to; j->row += TILE)
-    for (int i = 0; i < passes; i++) {
-      Span s = span_of(n, 1, i, passes);
-      if (s.to - s.from != configured) configure(s.to - s.from, 0);
-      configured = s.to - s.from;
-      switch (j->p->bits) {
+  switch (j->p->bits) {
 #define NARROW(bits) \
-  case bits: tile_narrow(j, bits, s.from, s.to - s.from, table); break;
-        NARROW(2) NARROW(3) NARROW(4) NARROW(6) NARROW(8)
+  case bits: narrow_bits(j, bits, from, n, table); break;
+    NARROW(2) NARROW(3) NARROW(4) NARROW(6) NARROW(8)
 #undef NARROW
-      }
-    }
+  }
 }
 
 /* ---- more: weights of one tile are folded once for all tokens of a slice ----
@@ -194,7 +253,7 @@ static void wide_tokens(const Wide *w, int slice, int n) {
   FENCE();
   for (int t = 0; t < n; t += 2 * TOKENS) {
     int some = n - t < 2 * TOKENS ? n - t : 2 * TOKENS;
-    if (some != configured) configure(some < TOKENS ? some : TOKENS, some - TOKENS);
+    if (some != configured) configure_wide(some < TOKENS ? some : TOKENS, some - TOKENS);
     configured = some;
     for (int h = 0; h < 2 && rows_of(w->j, h) > 0; h++) {
       if (some > TOKENS) wide_block(w, slice, t, some, true, h);
@@ -224,8 +283,8 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
     matmul_avx512(p, from, to, a, a_stride, n, x, frac, y, y_stride, scratch);
     return;
   }
-  if (n <= FUSED) narrow(&j, from, n, table);
-  for (int slice = 0; n > FUSED && slice < n; slice += SLICE) wide(&j, from, slice, n - slice < SLICE ? n - slice : SLICE, table, (uint8_t *)scratch);
+  if (n <= PARTS * TOKENS) narrow(&j, from, n, table);
+  for (int slice = 0; n > PARTS * TOKENS && slice < n; slice += SLICE) wide(&j, from, slice, n - slice < SLICE ? n - slice : SLICE, table, (uint8_t *)scratch);
   _tile_release();
 }
 

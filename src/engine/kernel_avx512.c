@@ -22,13 +22,13 @@ static inline __attribute__((always_inline)) void store_all(const MatmulJob *j, 
 }
 
 /* `count` tokens (a constant where it is called, at most FEW): codes go from memory to registers to sums. */
-static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, int bits, int token, const int count, V table) {
-  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes, *first = j->a + (size_t)token * j->a_stride;
+static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, int bits, const int count, V table) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int quads = chunk_quads(bits), chains = count == 1 ? 2 : 1; /* sums that take turns, so that none waits for the last */
   V acc[FEW][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
   for (int g = 0; g < j->p->groups; g++) {
-    const uint8_t *a = first + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
+    const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits), *scale = tile + scales_at(g, bits);
     V sum[FEW][2][2];
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) sum[t][i / 2][i % 2] = _mm512_setzero_si512();
@@ -54,7 +54,38 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
         acc[t][h] = _mm512_add_epi32(acc[t][h], _mm512_mullo_epi32(all, s[h]));
       }
   }
-  store_all(j, token, count, acc);
+  store_all(j, 0, count, acc);
+}
+
+/* As tile_few, one half of the rows at a time, so that the sums of up to FUSED tokens stay in registers; those over groups stand in
+ * memory. */
+static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, int bits, const int count, V table) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits);
+  _Alignas(64) int32_t acc[2][FUSED][HALF] = {0};
+  for (int g = 0; g < j->p->groups; g++)
+#pragma GCC unroll 1
+    for (int h = 0; h < 2; h++) {
+      const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
+      V sum[FUSED];
+      for (int t = 0; t < count; t++) sum[t] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+      for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
+        V level[8];
+        fetch_weights(w, (size_t)chunk_bytes(bits));
+        unpack(bits, w, table, level);
+#pragma GCC unroll 8
+        for (int k = 0; k < quads; k++)
+#pragma GCC unroll 8
+          for (int t = 0; t < count; t++) DOT_FOUR(sum[t], a + (size_t)t * j->a_stride + 4 * (q + k), level[k]);
+      }
+      V s = scales_of(tile + scales_at(g, bits) + h * HALF);
+#pragma GCC unroll 8
+      for (int t = 0; t < count; t++)
+        _mm512_store_si512(acc[h][t], _mm512_add_epi32(load(acc[h][t]), _mm512_mullo_epi32(sum[t], s)));
+    }
+  for (int t = 0; t < count; t++)
+    for (int h = 0; h < 2; h++) store_half(j, t, h, load(acc[h][t]));
 }
 
 /* As tile_few, of ones: levels against them, and them against magnitudes. */
@@ -97,17 +128,17 @@ void weigh_avx512(const Packed *p, int t, RowSums *out) {
   }
 }
 
-/* Up to FUSED tokens straight from the codes: unpacking them again costs less than writing levels down. */
+/* Up to FUSED tokens straight from the codes: each is read and unpacked once. */
 static inline __attribute__((always_inline)) void tile_fused(const MatmulJob *j, int bits, int n, V table) {
-  int passes = (n + FEW - 1) / FEW;
-  for (int i = 0; i < passes; i++) {
-    Span s = span_of(n, 1, i, passes);
-    switch (s.to - s.from) {
-      case 4: tile_few(j, bits, s.from, 4, table); break;
-      case 3: tile_few(j, bits, s.from, 3, table); break;
-      case 2: tile_few(j, bits, s.from, 2, table); break;
-      default: tile_few(j, bits, s.from, 1, table); break;
-    }
+  switch (n) {
+    case 8: tile_more(j, bits, 8, table); break;
+    case 7: tile_more(j, bits, 7, table); break;
+    case 6: tile_more(j, bits, 6, table); break;
+    case 5: tile_more(j, bits, 5, table); break;
+    case 4: tile_few(j, bits, 4, table); break;
+    case 3: tile_few(j, bits, 3, table); break;
+    case 2: tile_few(j, bits, 2, table); break;
+    default: tile_few(j, bits, 1, table); break;
   }
 }
 

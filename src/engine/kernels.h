@@ -60,11 +60,11 @@ typedef struct {
 } MatmulJob;
 
 static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) / KV_PAGE * KV_PAGE; }
-/* One dimension of a head's output from the sums over all positions: doc/arithmetic.md 3. */
-static inline int32_t attention_finish(int64_t acc, uint64_t den, int most) {
-  int bits = bit_length(den);
+/* A head's output from its sums over all positions, dimension by dimension: doc/arithmetic.md 3. */
+static inline void attention_finish(const int64_t *acc, uint64_t den, int most, int dims, int32_t *out) {
+  int bits = bit_length(den), shift = bits + 6 - (most - 16);
   int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-  return rsr_sat(acc * reciprocal, bits + 6 - (most - 16));
+  for (int i = 0; i < dims; i++) out[i] = rsr_sat(acc[i] * reciprocal, shift);
 }
 
 typedef struct {
