@@ -245,7 +245,7 @@ static void attend(const Kernels *k, const KvCells *kv, int heads, const int8_t 
     for (size_t i = 0; i < all * dims; i++) sum[i] += acc[i];
     for (int h = 0; h < heads; h++) den[h] += d[h];
   }
-  for (size_t i = 0; i < all * hd; i++) out[i] = attention_finish(sum[i / hd * dims + i % hd], den[i / hd], most);
+  for (size_t h = 0; h < all; h++) attention_finish(sum + h * dims, den[h], most, (int)hd, out + h * hd);
 }
 
 static void attention_is_equal(void **s) {

@@ -48,6 +48,15 @@ static bool write_tokens(const char *path, int out[8], Err *e) {
   return ok;
 }
 
+static const char small_shape[] = "layers=2,dim=100,ffn=128,heads=4,kv_heads=2,head_dim=16,vocab=300,context=100";
+
+/* Random weights as a file, where there are no bits to cast to. */
+static bool write_chip(const char *path, bool fast, const char *bits, Err *e) {
+  ChipShape shape;
+  uint8_t hash[32];
+  return bits ? cast_to(path, fast, bits, e) : chip_shape_of(small_shape, &shape, e) && chip_synthetic_write(path, &shape, 4.5, 9, hash, e);
+}
+
 static void check_cast(bool fast, const char *bits, long first) {
   char dir[] = "/tmp/burin-fault-XXXXXX", path[64], command[128];
   assert_non_null(mkdtemp(dir));
@@ -56,7 +65,7 @@ static void check_cast(bool fast, const char *bits, long first) {
   for (long k = first; !done && k < 100000; k += 1 + k / 12) {
     Err e = {0};
     fault_arm(k);
-    done = cast_to(path, fast, bits, &e);
+    done = write_chip(path, fast, bits, &e);
     fault_arm(0);
     if (done == e.set) fail_msg("k = %ld: done %d, error '%s'", k, done, e.text);
     assert_int_equal(access(path, F_OK) == 0, done);
@@ -76,6 +85,36 @@ static void fast_casts_fail_cleanly(void **s) {
 static void calibrated_casts_fail_cleanly(void **s) {
   (void)s;
   check_cast(false, "4.25", 200);
+}
+
+static void synthetic_chips_fail_cleanly(void **s) {
+  (void)s;
+  check_cast(true, NULL, 1);
+}
+
+/* In memory and as a file. */
+static void synthetic_chips_are_equal(void **s) {
+  (void)s;
+  char path[] = "/tmp/burin-fault-XXXXXX";
+  int fd = mkstemp(path);
+  Err e = {0};
+  ChipShape shape;
+  Chip a, b;
+  assert_true(fd >= 0);
+  close(fd);
+  assert_true(write_chip(path, true, NULL, &e) && chip_open(&b, path, &e) && chip_verify_all(&b, &e));
+  assert_true(chip_shape_of(small_shape, &shape, &e) && chip_synthetic(&a, &shape, 4.5, 9, &e));
+  for (int i = 0; i < chip_matrices(&a); i++) {
+    const Matrix *x = chip_matrix(&a, i, NULL), *y = chip_matrix(&b, i, NULL);
+    assert_true(x->rows == y->rows && x->cols == y->cols && x->bits == y->bits && x->exponent == y->exponent && x->levels == y->levels);
+    assert_memory_equal(x->level, y->level, sizeof x->level);
+    assert_memory_equal(x->row_scale, y->row_scale, (size_t)x->rows * sizeof *x->row_scale);
+    assert_memory_equal(x->weights, y->weights, matrix_weight_bytes(x));
+  }
+  assert_int_equal(b.vocab.kind, VOCAB_NONE);
+  chip_close(&a);
+  chip_close(&b);
+  unlink(path);
 }
 
 static bool replace(const char *path, Str provenance, Err *e) {
@@ -227,7 +266,7 @@ static void batches_equal_lone_runs(void **s) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly), cmocka_unit_test(synthetic_chips_fail_cleanly), cmocka_unit_test(synthetic_chips_are_equal),
                                      cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(masks_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
   return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }

@@ -89,6 +89,8 @@ typedef struct {
 
 bool map_open(FileMap *m, const char *path, Err *err);
 void map_close(FileMap *m);
+/* Counts what was read of the file as memory of this process no more; reading it again brings it back. */
+void map_forget(const FileMap *m);
 /* Handlers for the signals that end the program: they remove the temporaries of open writers.  A mapped file that shrinks
  * raises SIGBUS: that one says so and exits with status 1. */
 void guard_install(void);

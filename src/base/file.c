@@ -50,6 +50,10 @@ void map_close(FileMap *m) {
   *m = (FileMap){0};
 }
 
+void map_forget(const FileMap *m) {
+  if (m->p) madvise((void *)(uintptr_t)m->p, m->n, MADV_DONTNEED);
+}
+
 /* Temporaries of writers that are open: a signal that ends the program removes them first. */
 enum { MOST_TEMPORARIES = 16 };
 static const char *volatile temporaries[MOST_TEMPORARIES];

@@ -111,11 +111,13 @@ int chip_matrices(const Chip *c);
 const Matrix *chip_matrix(const Chip *c, int i, char name[32]);
 bool chip_verify(const Chip *c, int i, Err *err);
 bool chip_verify_sum(const Chip *c, int i, Err *err); /* the checksum alone */
-bool chip_verify_all(const Chip *c, Err *err);
+bool chip_verify_all(const Chip *c, Err *err); /* keeps at most a matrix of a file in memory */
 
 /* A chip of random codes in memory, for measuring: no vocabulary, no file, hash 0.  Widths are mixed so that codes, group and row
  * scales come to `bits` a weight.  bits within 2 to 8.5; the group scales keep every accumulator within int32. */
 bool chip_synthetic(Chip *c, const ChipShape *s, double bits, uint64_t seed, Err *err);
+/* The same chip as a file; at most its embedding and a matrix are in memory.  hash as chip_writer_commit. */
+bool chip_synthetic_write(const char *path, const ChipShape *s, double bits, uint64_t seed, uint8_t hash[32], Err *err);
 /* The shape behind a name (llama-3.1-8b, ...) or behind layers=N,dim=N,...; an error lists the names. */
 bool chip_shape_of(const char *name, ChipShape *s, Err *err);
 

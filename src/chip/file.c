@@ -279,8 +279,10 @@ bool chip_verify(const Chip *c, int i, Err *err) {
 }
 
 bool chip_verify_all(const Chip *c, Err *err) {
-  for (int i = 0; i < chip_matrices(c); i++)
+  for (int i = 0; i < chip_matrices(c); i++) {
     if (!chip_verify(c, i, err)) return false;
+    map_forget(&c->file);
+  }
   return true;
 }
 

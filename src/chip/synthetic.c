@@ -1,4 +1,4 @@
-/* chip/synthetic: a chip of random codes in memory, for a shape: what `bench` needs where no model is at hand. */
+/* chip/synthetic: a chip of random codes for a shape, in memory or as a file: what can be measured where no model is at hand. */
 #include "chip/chip.h"
 
 #include <math.h>
@@ -118,15 +118,15 @@ static bool random_matrix(Matrix *m, int rows, int cols, int bits, bool grouped,
 }
 
 /* Any cosines and sines do: those of the angle 0. */
-static bool make_rotary(Chip *c, Err *err) {
-  size_t high = ((size_t)c->shape.context + ROTARY_LOW - 1) / ROTARY_LOW * (size_t)c->shape.rotary_dims;
-  size_t low = ROTARY_LOW * (size_t)c->shape.rotary_dims;
-  int16_t *h = arena_alloc(&c->arena, high, sizeof *h, err), *l = arena_alloc(&c->arena, low, sizeof *l, err);
+static bool make_rotary(const ChipShape *s, const int16_t **rotary_high, const int16_t **rotary_low, Arena *a, Err *err) {
+  size_t high = ((size_t)s->context + ROTARY_LOW - 1) / ROTARY_LOW * (size_t)s->rotary_dims;
+  size_t low = ROTARY_LOW * (size_t)s->rotary_dims;
+  int16_t *h = arena_alloc(a, high, sizeof *h, err), *l = arena_alloc(a, low, sizeof *l, err);
   if (!h || !l) return false;
   for (size_t i = 0; i < high; i += 2) h[i] = 32767;
   for (size_t i = 0; i < low; i += 2) l[i] = 32767;
-  c->rotary_high = h;
-  c->rotary_low = l;
+  *rotary_high = h;
+  *rotary_low = l;
   return true;
 }
 
@@ -148,21 +148,62 @@ static int next_width(Budget *b, int rows, int cols) {
   return best;
 }
 
-bool chip_synthetic(Chip *c, const ChipShape *s, double bits, uint64_t seed, Err *err) {
-  *c = (Chip){.shape = *s};
-  Pcg random = pcg_seed(seed, 1);
-  Budget budget = {bits, 0, 0};
+/* What the matrices of a chip are made from, one after the other: the embedding, layer by layer, the head. */
+typedef struct {
+  const ChipShape *shape;
+  Pcg random;
+  Budget budget;
+} Maker;
+
+static bool maker_begin(Maker *k, const ChipShape *s, double bits, uint64_t seed, Err *err) {
+  *k = (Maker){s, pcg_seed(seed, 1), {bits, 0, 0}};
+  return (bits >= 2 && bits <= 8.5) || err_set(err, "bits: expected 2 to 8.5 a weight, found %g", bits);
+}
+
+static bool make_matrix(Maker *k, MatKind kind, Matrix *m, Arena *a, Err *err) {
   int rows, cols;
+  chip_extent(k->shape, kind, &rows, &cols);
+  bool embed = kind == MAT_EMBED;
+  return random_matrix(m, rows, cols, embed ? 6 : next_width(&k->budget, rows, cols), !embed, &k->random, a, err);
+}
+
+bool chip_synthetic(Chip *c, const ChipShape *s, double bits, uint64_t seed, Err *err) {
+  Maker k;
+  *c = (Chip){.shape = *s};
+  if (!maker_begin(&k, s, bits, seed, err)) return false;
   c->layer = arena_alloc(&c->arena, (size_t)s->layers, sizeof *c->layer, err);
-  bool ok = c->layer && make_rotary(c, err);
-  if (ok && (bits < 2 || bits > 8.5)) ok = err_set(err, "bits: expected 2 to 8.5 a weight, found %g", bits);
-  ok = ok && random_matrix(&c->embed, s->vocab, s->dim, 6, false, &random, &c->arena, err);
-  for (int l = 0; ok && l < s->layers; l++)
-    for (int k = 0; ok && k < MAT_PER_LAYER; k++) {
-      chip_extent(s, (MatKind)k, &rows, &cols);
-      ok = random_matrix(&c->layer[l][k], rows, cols, next_width(&budget, rows, cols), true, &random, &c->arena, err);
-    }
-  ok = ok && random_matrix(&c->head, s->vocab, s->dim, next_width(&budget, s->vocab, s->dim), true, &random, &c->arena, err);
+  bool ok = c->layer && make_rotary(s, &c->rotary_high, &c->rotary_low, &c->arena, err) && make_matrix(&k, MAT_EMBED, &c->embed, &c->arena, err);
+  for (int i = 0; ok && i < s->layers * MAT_PER_LAYER; i++)
+    ok = make_matrix(&k, (MatKind)(i % MAT_PER_LAYER), &c->layer[i / MAT_PER_LAYER][i % MAT_PER_LAYER], &c->arena, err);
+  ok = ok && make_matrix(&k, MAT_HEAD, &c->head, &c->arena, err);
   if (!ok) chip_close(c);
+  return ok;
+}
+
+/* Makes a matrix, writes it and gives its memory back. */
+static bool pass_matrix(Maker *k, ChipWriter *w, int layer, MatKind kind, Err *err) {
+  Arena a = {0};
+  Matrix m;
+  bool ok = make_matrix(k, kind, &m, &a, err) && chip_write_matrix(w, layer, kind, &m, err);
+  arena_free(&a);
+  return ok;
+}
+
+bool chip_synthetic_write(const char *path, const ChipShape *s, double bits, uint64_t seed, uint8_t hash[32], Err *err) {
+  Maker k;
+  Arena a = {0};
+  Matrix embed;
+  const int16_t *high, *low;
+  const Vocab none = {.kind = VOCAB_NONE, .bos = -1, .eos = -1, .eot = -1, .unk = -1};
+  char text[160];
+  if (!maker_begin(&k, s, bits, seed, err)) return false;
+  ChipWriter *w = chip_writer_open(path, s, err);
+  bool ok = w && make_rotary(s, &high, &low, &a, err) && chip_write_rotary(w, high, low, err) && chip_write_vocab(w, &none, err) && make_matrix(&k, MAT_EMBED, &embed, &a, err);
+  for (int i = 0; ok && i < s->layers * MAT_PER_LAYER; i++) ok = pass_matrix(&k, w, i / MAT_PER_LAYER, (MatKind)(i % MAT_PER_LAYER), err);
+  ok = ok && pass_matrix(&k, w, -1, MAT_HEAD, err) && chip_write_matrix(w, -1, MAT_EMBED, &embed, err);
+  snprintf(text, sizeof text, "{\"source\": {\"arch\": \"llama\", \"name\": \"random weights\"}, \"cast\": {\"bits\": %g, \"seed\": %llu}}", bits, (unsigned long long)seed);
+  if (ok) ok = chip_writer_commit(w, str_from(text), hash, err);
+  else chip_writer_abort(w);
+  arena_free(&a);
   return ok;
 }

@@ -1,7 +1,8 @@
-/* cmd/cast: burin cast MODEL -o X.chip */
+/* cmd/cast: burin cast MODEL -o X.chip, or --synthetic SHAPE -o X.chip */
 #include "cmd/cmd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -79,8 +80,21 @@ static bool cast(Model *m, const char *out, const CastOptions *o, Err *err) {
   return true;
 }
 
+/* Random weights of a shape as a chip. */
+static bool synthetic(const char *shape, const char *bits, const char *out, uint64_t seed, Err *err) {
+  ChipShape s;
+  char *end = NULL, hash[65];
+  uint8_t h[32];
+  double b = bits ? strtod(bits, &end) : 4.25;
+  if (end && *end) return err_set(err, "bits: expected a number with --synthetic, found '%s'", bits);
+  if (!chip_shape_of(shape, &s, err) || !chip_synthetic_write(out, &s, b, seed, h, err)) return false;
+  hex_of(h, 32, hash);
+  printf("%s\n", hash);
+  return true;
+}
+
 int cmd_cast(int argc, char **argv) {
-  const char *model_path, *out = NULL, *bits = NULL, *calib = NULL, *wrong;
+  const char *model_path, *shape = NULL, *out = NULL, *bits = NULL, *calib = NULL, *wrong;
   bool dry = false;
   MachineOptions machine = {0};
   CastOptions o = {.seed = 1};
@@ -91,19 +105,25 @@ int cmd_cast(int argc, char **argv) {
       {"dry-run", 0, OPT_FLAG, &dry, "", "estimate time and memory from the first layer; write nothing"},
       {"fast", 0, OPT_FLAG, &o.fast, "", "round to nearest, without calibration"},
       {"calib", 0, OPT_TEXT, &calib, "FILE", "text to calibrate with (default: the model samples its own)"},
+      {"synthetic", 0, OPT_TEXT, &shape, "SHAPE", "random weights in place of a model, --bits N on average (default 4.25): llama-3.1-8b, ... or layers=N,dim=N,..."},
       {"seed", 0, OPT_U64, &o.seed, "N", "seed of rotation and calibration text (default 1)"},
       MACHINE_OPTIONS(machine),
   };
-  const Usage usage = {"cast", "burin cast MODEL.gguf -o X.chip [options]",
+  const Usage usage = {"cast", "burin cast MODEL.gguf | --synthetic SHAPE -o X.chip [options]",
                        "Casts a model into a chip: one integer definition of the whole model.", option,
-                       sizeof option / sizeof *option, 1, 0};
+                       sizeof option / sizeof *option, 1, 1};
   int status = options_parse(&usage, argc, argv, &model_path);
   if (status >= 0) return status;
-  if (!out && !dry) {
-    fprintf(stderr, "burin cast: -o FILE is missing\nusage: %s\n", usage.usage);
+  wrong = !model_path == !shape                                  ? "expected a model, or --synthetic and a shape"
+          : shape && (o.keep || dry || o.fast || calib)          ? "--synthetic takes --bits and --seed only"
+          : !out && !dry                                         ? "-o FILE is missing"
+                                                                 : NULL;
+  if (wrong) {
+    fprintf(stderr, "burin cast: %s\nusage: %s\n", wrong, usage.usage);
     return STATUS_USAGE;
   }
   Err err = {0};
+  if (shape) return synthetic(shape, bits, out, o.seed, &err) ? STATUS_DONE : fail("cast", &err);
   EngineOptions engine;
   char kept[128];
   if (o.keep) snprintf(kept, sizeof kept, "%s%s%s", CAST_KEEP_BITS, bits ? "," : "", bits ? bits : ""), bits = kept;

@@ -181,6 +181,7 @@ static void draw_stack(Pen *pen, bool used[256], int64_t x, const uint8_t *patte
     }
 }
 
+enum { FORGET = 32 }; /* banks after which what they read of the chip's file is given back: a word's bits stand all over it */
 enum { TOGETHER = 64 }; /* bytes of a row that are turned into columns at a time: a cache line */
 
 static bool draw_weights(Draw *d, int thread, int column, Err *err) {
@@ -193,6 +194,7 @@ static bool draw_weights(Draw *d, int thread, int column, Err *err) {
   bool ok = states && turned && rows.y && rows.order;
   for (uint64_t b = 0; ok && b < banks; b++) {
     ok = bank_states(f, f->first + first + b, states + (size_t)b * (size_t)nodes * (size_t)width, err);
+    if (b % FORGET == FORGET - 1) map_forget(&f->chip->file);
     for (int i = 0; ok && i < nodes; i++) rows.y[(int)b * nodes + i] = (int32_t)((int64_t)b * f->step_y + node_y(d->p, i));
   }
   if (ok) pen_cell(pen, CELL_WEIGHTS + column);
