@@ -251,7 +251,7 @@ static void vec_sampler(Bits *in, Bits *out) {
   put(in, s.inv_temperature, 23);
   put(in, s.min_p, 17);
   Pcg random = pcg_seed(seed, 0);
-  SamplerScratch scratch = {index, p, key};
+  SamplerScratch scratch = {.index = index, .p = p, .key = key};
   put(out, sampler_draw(&s, z, 60, &random, &scratch), 6);
 }
 

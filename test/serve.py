@@ -252,6 +252,19 @@ def serve_speaks_as_llama_server_does():
         pieces = [json.loads(e[6:]) for e in data.decode().split("\n\n") if e]
         assert "".join(p["content"] for p in pieces) == whole["content"] and [t for p in pieces for t in p["tokens"]] == whole["tokens"]
         assert [p["stop"] for p in pieces] == [False] * (len(pieces) - 1) + [True] and pieces[-1]["generation_settings"]["n_predict"] == 12
+        code, data, r = s.ask("POST", "/completion", dict(ask, stream=True, n_probs=3))
+        pieces = [json.loads(e[6:]) for e in data.decode().split("\n\n") if e]
+        assert "".join(p["content"] for p in pieces) == whole["content"] and [p["tokens"] for p in pieces] == [[t] for t in whole["tokens"]] + [[]]
+        assert [p["completion_probabilities"][0] for p in pieces[:-1]] == probs and [p["content"] for p in pieces[:-1]] == [p["token"] for p in probs]
+        for want, set in ((1, {"temperature": 0}), (4, {"top_k": 4, "temperature": 3, "top_p": 1}), (10, {"top_k": 0, "top_p": 1, "min_p": 0, "temperature": 2}),
+                          (2, {"temperature": 5, "grammar": 'root ::= "a" | "b"', "top_p": 1, "top_k": 0})):
+            after = s.post("/completion", dict(ask, n_probs=10, post_sampling_probs=True, **set))
+            for p in after["completion_probabilities"]:
+                chances = [t["prob"] for t in p["top_probs"]]
+                assert len(chances) == 10 == len({t["id"] for t in p["top_probs"]}) and chances == sorted(chances, reverse=True)
+                assert sum(c > 0 for c in chances) == want and 0 < p["prob"] <= 1 and "logprob" not in p and all("logprob" not in t for t in p["top_probs"])
+                assert sum(chances) < 1 + 1e-6 and p["prob"] in [t["prob"] for t in p["top_probs"] if t["id"] == p["id"]] or want == 10
+                assert abs(sum(chances) - 1) < 1e-6 or want == 10, chances
         word = s.post("/completion", dict(ask, n_predict=-1, stop=["zzz", "."]))
         assert word["stop_type"] == "word" and word["stopping_word"] == "." and "." not in word["content"] and word["tokens"] == []
         ids = s.post("/tokenize", {"content": ask["prompt"], "add_special": True})["tokens"]
@@ -269,7 +282,7 @@ def serve_speaks_as_llama_server_does():
                 b = s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Once"}], "seed": seed, "max_tokens": 100, "grammar": grammar})
                 assert re.fullmatch(pattern, a["content"]) and re.fullmatch(pattern, b["choices"][0]["message"]["content"]), (a, b)
         for body, param in ((dict(ask, grammar="root ::= ("), "grammar"), (dict(ask, grammar="root ::= root"), "grammar"), (dict(ask, n_probs=99), "n_probs"),
-                            (dict(ask, post_sampling_probs=True), "post_sampling_probs"), (dict(ask, grammar="root ::= [a]", guided_regex="a"), "grammar"), ({}, "prompt")):
+                            (dict(ask, post_sampling_probs=3), "post_sampling_probs"), (dict(ask, grammar="root ::= [a]", guided_regex="a"), "grammar"), ({}, "prompt")):
             assert s.post("/completion", body, 400)["error"]["param"] == param, body
     return 60
 

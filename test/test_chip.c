@@ -288,7 +288,7 @@ typedef struct {
   uint64_t key[V];
 } Room;
 
-static SamplerScratch scratch_of(Room *r) { return (SamplerScratch){r->index, r->p, r->key}; }
+static SamplerScratch scratch_of(Room *r) { return (SamplerScratch){.index = r->index, .p = r->p, .key = r->key}; }
 
 static SamplerSettings settings(double t, int k, double top_p, double min_p) {
   SamplerSettings s;
@@ -378,6 +378,13 @@ static void draws_equal_the_rule(void **s) {
       while ((sum += keep[want] ? y.p[want] : 0) <= r) want++;
       assert_int_equal(sampler_draw(&set, z, V, &p, &x), want);
     }
+    assert_true(x.total == total); /* and what it says of the draw: no token but those kept weighs anything */
+    for (int k = 0, n = x.candidates ? x.candidates : V; k < n; k++) {
+      int i = x.candidates ? x.index[k] : k;
+      assert_int_equal(x.p[i], keep[i] ? y.p[i] : 0);
+      keep[i] = 0;
+    }
+    for (int i = 0; i < V; i++) assert_true(!keep[i] || !y.p[i]);
   }
 }
 

@@ -139,7 +139,7 @@ static bool time_draw(Trial *t, Err *err) {
   size_t n = (size_t)t->f.shape.vocab;
   SamplerSettings set;
   int32_t *z = mem_alloc(n, sizeof *z, err);
-  SamplerScratch s = {mem_alloc(n, sizeof *s.index, err), mem_alloc(n, sizeof *s.p, err), mem_alloc(n, sizeof *s.key, err)};
+  SamplerScratch s = {.index = mem_alloc(n, sizeof *s.index, err), .p = mem_alloc(n, sizeof *s.p, err), .key = mem_alloc(n, sizeof *s.key, err)};
   bool ok = z && s.index && s.p && s.key && sampler_settings(&set, 1, 0, 1, 0, 1, 0, 0, err);
   Pcg random = pcg_seed(3, 0);
   for (size_t i = 0; ok && i < n; i++) z[i] = (int32_t)pcg_next(&random) >> 11;

@@ -223,8 +223,10 @@ typedef struct {
 
 typedef struct {
   int *index;      /* [vocab] candidates */
-  uint32_t *p;     /* [vocab] */
+  uint32_t *p;     /* [vocab] weights of candidates, by token */
   uint64_t *key;   /* [vocab] scratch of the order */
+  int candidates;  /* of the last draw: so many of index; 0: all tokens */
+  uint64_t total;  /* of their weights */
 } SamplerScratch;
 
 /* Settings from the numbers that people write.  Errors name the option and its range. */

@@ -158,7 +158,11 @@ static int cut(const SamplerSettings *set, const int32_t *z, int vocab, int32_t 
 
 int sampler_draw(const SamplerSettings *set, const int32_t *z, int vocab, Pcg *random, SamplerScratch *s) {
   int best = argmax(z, vocab), octave;
-  if (!set->inv_temperature) return best;
+  if (!set->inv_temperature) {
+    s->index[0] = best, s->p[best] = 1;
+    s->candidates = 1, s->total = 1;
+    return best;
+  }
   uint64_t total = 0, floor_p = (uint64_t)((1u << 30) - 1) * set->min_p;
   bool all = (set->top_k == 0 || set->top_k >= vocab) && set->top_p >= 65536;
   int n = all ? vocab : cut(set, z, vocab, z[best], s);
@@ -168,6 +172,8 @@ int sampler_draw(const SamplerSettings *set, const int32_t *z, int vocab, Pcg *r
     if ((uint64_t)s->p[i] << 16 < floor_p) s->p[i] = 0;
     total += s->p[i];
   }
+  s->candidates = all ? 0 : n;
+  s->total = total;
   uint64_t x = (uint64_t)pcg_next(random) << 32;
   x |= pcg_next(random);
   uint64_t r = (uint64_t)((u128)x * total >> 64), sum = 0;

@@ -75,6 +75,10 @@ typedef struct {
 enum { PENALTY_WINDOW = 64 };
 int session_sample(Session *s, const SampleEdit *edit);
 
+/* Tokens that the last session_sample drew from, and what chance it gave to the k-th of them (*token): derived from exact weights. */
+int session_candidates(const Session *s);
+double session_chance(const Session *s, int k, int *token);
+
 /* ---- the cast's door: runs the layers over many windows with a stop before every matrix ---------------------------
  * At each stop the caller sees the quantised input of the matrices that come next (all tokens) and installs them before
  * it goes on.

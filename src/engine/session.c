@@ -197,7 +197,7 @@ bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed,
   s->settings = *settings;
   s->random = pcg_seed(seed, 0);
   if (s->adjusted) return true;
-  s->scratch = (SamplerScratch){mem_alloc(vocab, sizeof(int), err), mem_alloc(vocab, 4, err), mem_alloc(vocab, 8, err)};
+  s->scratch = (SamplerScratch){.index = mem_alloc(vocab, sizeof(int), err), .p = mem_alloc(vocab, 4, err), .key = mem_alloc(vocab, 8, err)};
   s->count = mem_alloc(vocab, sizeof *s->count, err);
   s->adjusted = mem_alloc(vocab, 4, err);
   return s->scratch.index && s->scratch.p && s->scratch.key && s->count && s->adjusted;
@@ -219,4 +219,12 @@ int session_sample(Session *s, const SampleEdit *edit) {
   if (edit && edit->banned)
     for (int i = 0; i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
+}
+
+int session_candidates(const Session *s) { return s->scratch.candidates ? s->scratch.candidates : s->engine->chip->shape.vocab; }
+
+double session_chance(const Session *s, int k, int *token) {
+  const SamplerScratch *d = &s->scratch;
+  *token = d->candidates ? d->index[k] : k;
+  return (double)d->p[*token] / (double)d->total;
 }

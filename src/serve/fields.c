@@ -247,6 +247,7 @@ bool call_job(Call *c, int index, const Wishes *w, uint64_t seed, Tokens *prompt
   j->seed = seed;
   j->matcher = w->matcher;
   j->logprobs = c->logprobs;
+  j->chances = c->chances;
   j->ids = c->ids;
   if (!sampler_settings(&j->settings, w->temperature, w->top_k < 0 ? 0 : w->top_k, w->top_p, w->min_p, w->repeat, w->frequency, w->presence, &err))
     return call_err(c, NULL, &err);

@@ -15,9 +15,11 @@ enum { MOST_STOPS = 16, MOST_LOGPROBS = 20 };
 
 typedef enum { FINISH_NONE, FINISH_STOP, FINISH_STOP_STRING, FINISH_LENGTH, FINISH_CANCELLED, FINISH_ERROR } Finish;
 
-/* A token as it was written; where logprobs are asked for, with natural logarithms of probabilities before temperature and penalties. */
+/* A token as it was written; where logprobs are asked for, with natural logarithms of probabilities before temperature and penalties,
+ * or of the chances of the draw. */
 typedef struct {
   int token;
+  size_t bytes;            /* of the text that it is given out with; 0 where the text comes with a later one */
   float logprob;
   int tops;
   struct {
@@ -46,6 +48,7 @@ struct Job {
   char *stop[MOST_STOPS];
   int stops;
   int logprobs;            /* -1: none, else so many alternatives */
+  bool chances;            /* they are those of the draw */
   bool ids;                /* tokens are told, with or without probabilities */
   bool embed;              /* no text: the mean direction of the hidden states */
   Matcher *matcher;        /* what the text must be; NULL: anything */

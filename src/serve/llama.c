@@ -49,6 +49,13 @@ static void put_end(Call *c, const Choice *x, json_t *o) {
                                       "timings", timings_of(x)));
 }
 
+static void put_piece(Call *c, const Choice *x, const char *text, size_t n, const TokenProb *p, size_t probs) {
+  json_t *o = reply_json(x, json_stringn(text, n), false);
+  put_tokens(c, o, p, probs);
+  if (c->timings) json_object_set_new(o, "timings", timings_of(x));
+  call_event(c, o);
+}
+
 static void llama_piece(Call *c, Choice *x, const Made *m) {
   Err err = {0};
   if (m->finish == FINISH_ERROR || m->finish == FINISH_CANCELLED) return;
@@ -61,11 +68,14 @@ static void llama_piece(Call *c, Choice *x, const Made *m) {
     return;
   }
   if (!c->streaming) call_stream_begin(c, "text/event-stream");
-  if (m->text.n || m->probs) {
-    json_t *o = reply_json(x, json_stringn(m->text.s ? m->text.s : "", m->text.n), false);
-    put_tokens(c, o, m->prob, m->probs);
-    if (c->timings) json_object_set_new(o, "timings", timings_of(x));
-    call_event(c, o);
+  if (c->logprobs > 0 && m->probs) { /* a token an event; what text is left goes with the last */
+    for (size_t i = 0, at = 0, n; i < m->probs; i++, at += n) {
+      n = m->text.n - at;
+      if (i + 1 < m->probs && m->prob[i].bytes < n) n = m->prob[i].bytes;
+      put_piece(c, x, m->text.s ? m->text.s + at : "", n, m->prob + i, 1);
+    }
+  } else if (m->text.n || m->probs) {
+    put_piece(c, x, m->text.s ? m->text.s : "", m->text.n, m->prob, m->probs);
   }
   if (!m->finish) return;
   json_t *o = reply_json(x, json_string(""), true);
@@ -100,13 +110,12 @@ static void llama_end(Call *c) {
 static bool llama_request(Call *c) {
   Wishes w;
   int probs = 0;
-  bool tokens = false, after = false;
+  bool tokens = false;
   if (!call_model(c, "model") || !read_stream(c) || !wishes_sampling(c, &w) || !field_int(c, "max_tokens", -1, INT32_MAX, &w.most) ||
       !field_int(c, "n_predict", -1, INT32_MAX, &w.most) || !field_int(c, "min_tokens", 0, INT32_MAX, &w.least) ||
-      !field_int(c, "n_probs", 0, MOST_LOGPROBS, &probs) || !field_bool(c, "return_tokens", &tokens) || !field_bool(c, "post_sampling_probs", &after) ||
+      !field_int(c, "n_probs", 0, MOST_LOGPROBS, &probs) || !field_bool(c, "return_tokens", &tokens) || !field_bool(c, "post_sampling_probs", &c->chances) ||
       !wishes_format(c, &w))
     return false;
-  if (after) return call_bad(c, "post_sampling_probs", "post_sampling_probs is not supported: probabilities are those before sampling");
   if (probs) c->logprobs = probs;
   c->ids = tokens || c->stream;
   json_t *stops = json_array();

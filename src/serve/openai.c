@@ -1,6 +1,7 @@
 /* serve/openai: chat completions, completions and embeddings as OpenAI's clients know them. */
 #include "serve/parts.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,8 @@ json_t *token_json(const Call *c, int token, float logprob, bool bytes) {
   bool ok = tokenizer_bytes(t, token, true, &raw, &err) && detok_put(t, &d, token, &text, &err) && detok_end(&d, &text, &err);
   json_t *o = json_object();
   json_object_set_new(o, "token", json_stringn(ok && text.s ? text.s : "", ok ? text.n : 0));
-  json_object_set_new(o, "logprob", json_real(logprob));
+  if (c->chances) json_object_set_new(o, "prob", json_real(exp((double)logprob)));
+  else json_object_set_new(o, "logprob", json_real(logprob));
   if (bytes) {
     json_object_set_new(o, "id", json_integer(token));
     json_t *list = json_array();
@@ -61,7 +63,7 @@ json_t *probs_json(const Call *c, const TokenProb *p, size_t n) {
   for (size_t i = 0; i < n; i++) {
     json_t *o = token_json(c, p[i].token, p[i].logprob, true), *tops = json_array();
     for (int k = 0; k < p[i].tops; k++) json_array_append_new(tops, token_json(c, p[i].top[k].token, p[i].top[k].logprob, true));
-    json_object_set_new(o, "top_logprobs", tops);
+    json_object_set_new(o, c->chances ? "top_probs" : "top_logprobs", tops);
     json_array_append_new(list, o);
   }
   return list;

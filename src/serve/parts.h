@@ -74,6 +74,7 @@ struct Call {
   int chip;
   bool stream, streaming, usage, timings, chat, ids;
   int logprobs;
+  bool chances; /* logprobs are those of the draw, and called probabilities */
   Choice *choice;
   int choices, open;
   json_t *tools;                /* functions that may be called */

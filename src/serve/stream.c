@@ -69,11 +69,36 @@ static void probabilities(Stream *s, int vocab) {
   p->logprob = logprob_of(z[s->next], top, log_sum);
 }
 
+/* Tokens in the order of their chances in the draw, then the likeliest of those that it could not draw. */
+static void chances(Stream *s, int vocab) {
+  probabilities(s, vocab);
+  TokenProb *p = &s->prob, before = *p;
+  double chance[MOST_LOGPROBS] = {0};
+  int n = 0;
+  for (int i = 0; i < session_candidates(s->session); i++) {
+    int token, k;
+    double c = session_chance(s->session, i, &token);
+    if (token == s->next) p->logprob = (float)log(c);
+    if (c <= 0 || before.tops == 0 || (n == before.tops && c <= chance[n - 1])) continue;
+    for (k = n < before.tops ? n++ : n - 1; k > 0 && chance[k - 1] < c; k--) p->top[k] = p->top[k - 1], chance[k] = chance[k - 1];
+    p->top[k].token = token;
+    chance[k] = c;
+  }
+  for (int i = 0; i < n; i++) p->top[i].logprob = (float)log(chance[i]);
+  for (int i = 0, drawn = n; i < before.tops && n < before.tops; i++) {
+    int k = 0;
+    while (k < drawn && p->top[k].token != before.top[i].token) k++;
+    if (k < drawn) continue;
+    p->top[n].token = before.top[i].token;
+    p->top[n++].logprob = -INFINITY;
+  }
+}
+
 void stream_sample(Stream *s, int vocab) {
   SampleEdit edit = {s->job->bias, s->job->biases, s->banned};
   s->next = session_sample(s->session, &edit);
   s->sampled = true;
-  if (s->job->logprobs >= 0) probabilities(s, vocab);
+  if (s->job->logprobs >= 0) (s->job->chances ? chances : probabilities)(s, vocab);
   else s->prob.token = s->next;
 }
 
@@ -112,8 +137,13 @@ static bool release(Stream *s, size_t n, bool all, Err *err) {
     s->released += n;
   }
   size_t k = 0;
-  for (; k < s->waits && (all || s->waiting[k].end <= s->released); k++)
+  for (; k < s->waits && (all || s->waiting[k].end <= s->released); k++) {
+    size_t end = s->waiting[k].end < s->released ? s->waiting[k].end : s->released;
+    s->waiting[k].prob.bytes = end - s->told;
+    s->told = end;
     if (!put_prob(&s->out_prob, &s->out_probs, &s->out_cap, &s->waiting[k].prob, err)) return false;
+  }
+  s->told = s->released; /* what went out ahead of its token stands with none */
   if (k) memmove(s->waiting, s->waiting + k, (s->waits - k) * sizeof *s->waiting);
   s->waits -= k;
   return true;

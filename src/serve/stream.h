@@ -25,6 +25,7 @@ typedef struct {
   Detok detok;
   Buf held;            /* text that may yet become a stop string */
   size_t released;     /* bytes of the reply given out */
+  size_t told;         /* of them, bytes that stand with a token in out_prob */
   WaitingProb *waiting; /* (waits) */
   size_t waits, wait_cap;
   double *sum;         /* (dim) of an embedding */
