@@ -3,6 +3,7 @@
 
 #include "engine/engine.h"
 #include "engine/kernels.h"
+#include "engine/state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -436,9 +437,57 @@ static void forks_are_apart(void **state) {
   chip_close(&chip);
 }
 
+/* A token at a time with work done ahead, and without: the same logits, through repeats, surprises, truncations and forks. */
+static void guesses_change_nothing(void **s) {
+  (void)s;
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  EngineOptions options = {isa_best(), 2};
+  assert_true(chip_shape_of("layers=2,dim=1024,ffn=4096,heads=8,kv_heads=4,head_dim=128,vocab=4096,context=160", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 8.4, 6, &err));
+  Engine *e = engine_new(&chip, &options, &err);
+  Session *a = session_new(e, 0, &err), *b = session_new(e, 0, &err), *old_a = NULL, *old_b = NULL;
+  Pcg p = pcg_seed(8, 0);
+  int came = 0, missed = 0;
+  for (int i = 0; session_position(a) < 160; i++) {
+    if (i == 60 || i == 61) session_truncate(a, 45), session_truncate(b, 45);
+    if (i == 100) {
+      old_a = a, old_b = b;
+      a = session_fork(old_a, 82, &err), b = session_fork(old_b, 82, &err);
+    }
+    int at = session_position(a), token = i / 40 % 2 && random_in(&p, 0, 5) == 0 ? random_in(&p, 0, 4095) : at % 9 * 7;
+    came += e->guesser == b && b->ahead.taken < b->ahead.n && b->ahead.token[b->ahead.taken] == token;
+    missed += b->ahead.taken < b->ahead.n && b->ahead.token[b->ahead.taken] != token;
+    assert_true(session_extend(a, &token, 1, 0, NULL, &err) && session_append(b, token, &err));
+    assert_int_equal(session_position(b), session_position(a));
+    assert_memory_equal(session_logits(b), session_logits(a), 4096 * sizeof(int32_t));
+    assert_memory_equal(b->token, a->token, (size_t)session_position(a) * sizeof *a->token);
+    if (i >= 100 && i % 3 == 0) { /* what they were forked from goes on */
+      assert_true(session_extend(old_a, &token, 1, 0, NULL, &err) && session_append(old_b, token, &err));
+      assert_memory_equal(session_logits(old_b), session_logits(old_a), 4096 * sizeof(int32_t));
+    }
+  }
+  assert_true(came > 60 && missed > 5);
+  int token = 1;
+  Err full = {0}, beyond = {0};
+  assert_false(session_append(b, token, &full));
+  assert_non_null(strstr(full.text, "context exceeded"));
+  token = 4096;
+  session_truncate(b, 100);
+  assert_false(session_append(b, token, &beyond));
+  assert_non_null(strstr(beyond.text, "4096"));
+  session_free(a);
+  session_free(b);
+  session_free(old_a);
+  session_free(old_b);
+  engine_free(e);
+  chip_close(&chip);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(weighing_checks), cmocka_unit_test(vectors_are_equal),
                                      cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal),
-                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart)};
+                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart), cmocka_unit_test(guesses_change_nothing)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }

@@ -114,10 +114,10 @@ int cmd_cast(int argc, char **argv) {
                        sizeof option / sizeof *option, 1, 1};
   int status = options_parse(&usage, argc, argv, &model_path);
   if (status >= 0) return status;
-  wrong = !model_path == !shape                                  ? "expected a model, or --synthetic and a shape"
-          : shape && (o.keep || dry || o.fast || calib)          ? "--synthetic takes --bits and --seed only"
-          : !out && !dry                                         ? "-o FILE is missing"
-                                                                 : NULL;
+  wrong = !model_path == !shape                           ? "expected a model, or --synthetic and a shape"
+          : shape && (o.keep || dry || o.fast || calib) ? "--synthetic takes --bits and --seed only"
+          : !out && !dry                                ? "-o FILE is missing"
+                                                        : NULL;
   if (wrong) {
     fprintf(stderr, "burin cast: %s\nusage: %s\n", wrong, usage.usage);
     return STATUS_USAGE;

@@ -115,7 +115,7 @@ bool generate(const Runner *r, Session *s, const int *prompt, size_t n, int most
     ok = r->tokenizer ? detok_put(r->tokenizer, &d, id, &text, err) : buf_printf(&text, err, "%d\n", id);
     if (ok && text.n) write(arg, text.s, text.n);
     if (session_position(s) == session_context(s)) break;
-    ok = ok && session_extend(s, &id, 1, 0, NULL, err);
+    ok = ok && session_append(s, id, err);
   }
   g->decode_seconds = now_seconds() - start;
   text.n = 0;

@@ -44,6 +44,9 @@ enum { PREFILL_CHUNK = 512 };
  * session_logits.  `all` (n, vocab) takes the logits of every token if given.  Checked before any work: ids within the
  * vocabulary, room in the context. */
 bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err);
+/* Appends one token.  Where weights come from memory, tokens that are guessed to follow go through the same pass; those that then come
+ * cost nothing.  Guesses change nothing but speed. */
+bool session_append(Session *s, int token, Err *err);
 /* One token for each of n different sessions of one engine; each gives what it would give alone. */
 bool sessions_step(Session *const *s, const int *tokens, int n, Err *err);
 /* The same with any number of tokens for each, in one pass: decode steps and chunks of prefill together. */

@@ -53,6 +53,7 @@ Session *session_new(Engine *e, int context, Err *err) {
 void session_free(Session *s) {
   if (!s) return;
   if (s->page) session_truncate(s, 0);
+  if (s->engine->guesser == s) s->engine->guesser = NULL;
   void *all[] = {s->page, s->logits, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(s);
@@ -65,6 +66,7 @@ int session_context(const Session *s) { return s->context; }
 void session_truncate(Session *s, int position) {
   assert(position >= 0 && position <= s->position);
   s->position = position;
+  s->ahead.n = s->ahead.taken = 0;
   while (s->pages > pages_of(position)) kv_page_drop(s->engine->kv, s->page[--s->pages]);
 }
 
@@ -83,7 +85,7 @@ Session *session_fork(const Session *from, int position, Err *err) {
 
 const int32_t *session_logits(const Session *s) { return s->logits; }
 
-static bool check_tokens(const Session *s, const int *tokens, int n, Err *err) {
+bool session_check(const Session *s, const int *tokens, int n, Err *err) {
   int vocab = s->engine->chip->shape.vocab;
   if (n < 1) return err_set(err, "no tokens: expected at least one");
   if (n > s->context - s->position)
@@ -95,8 +97,9 @@ static bool check_tokens(const Session *s, const int *tokens, int n, Err *err) {
 }
 
 bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err) {
-  if (!check_tokens(s, tokens, n, err) || !session_room(s, n, err)) return false;
+  if (!session_check(s, tokens, n, err) || !session_room(s, n, err)) return false;
   if (chunk <= 0) chunk = PREFILL_CHUNK;
+  s->ahead.n = s->ahead.taken = 0;
   size_t vocab = (size_t)s->engine->chip->shape.vocab;
   Row *row = mem_alloc((size_t)(chunk < n ? chunk : n), sizeof *row, err);
   if (!row) return false;
@@ -117,7 +120,7 @@ bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *al
 bool session_layers(Session *s, const int *tokens, int n, int from, int to, int32_t *h, int32_t *logits, Err *err) {
   session_truncate(s, 0);
   assert(from >= 0 && to <= s->engine->chip->shape.layers && (!logits || to == s->engine->chip->shape.layers));
-  if (!check_tokens(s, tokens, n, err) || !session_room(s, n, err)) return false;
+  if (!session_check(s, tokens, n, err) || !session_room(s, n, err)) return false;
   Row *row = mem_alloc((size_t)n, sizeof *row, err);
   if (!row) return false;
   for (int i = 0; i < n; i++) row[i] = (Row){s, tokens[i], i, logits != NULL};
@@ -154,7 +157,7 @@ bool sessions_append(const Append *a, int n, Err *err) {
   bool hidden = false;
   for (int i = 0; i < n; i++) {
     assert(a[i].session->engine == e);
-    if (!check_tokens(a[i].session, a[i].tokens, a[i].n, err) || !session_room(a[i].session, a[i].n, err)) return false;
+    if (!session_check(a[i].session, a[i].tokens, a[i].n, err) || !session_room(a[i].session, a[i].n, err)) return false;
     rows += (size_t)a[i].n;
     wanted += a[i].logits;
     hidden |= a[i].hidden != NULL;
@@ -174,6 +177,7 @@ bool sessions_append(const Append *a, int n, Err *err) {
       memcpy(s->logits, z, vocab * sizeof *z);
       z += vocab;
     }
+    s->ahead.n = s->ahead.taken = 0;
     memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
     s->position += a[i].n;
   }

@@ -45,11 +45,21 @@ struct Engine {
   int widest;                        /* values of the longest vector, rounded up to whole groups */
   struct Batch *batch;               /* buffers of the forward pass, grown on demand */
   struct Appended appended;
+  int32_t *guessed;                  /* (1 + GUESSES, vocab) logits of the last pass with guesses: behind its token, behind each guess */
+  const Session *guesser;            /* whose they are */
   KvPool *kv;
   uint64_t phases;                   /* begun so far */
   bool profile;
   PhaseTime time[ENGINE_PHASES];
 };
+
+/* Tokens whose work is done already, should they come: engine/ahead.c. */
+enum { GUESSES = 7 };
+typedef struct {
+  int token[GUESSES], n, taken; /* their logits: the engine's, until another session guesses */
+  int pause, misses; /* tokens to wait; passes in a row of which no guess came, at most PAUSE_MOST */
+  bool all_came;
+} Ahead;
 
 struct Session {
   Engine *engine;
@@ -58,6 +68,7 @@ struct Session {
   int pages;            /* in use */
   int32_t *logits;      /* (vocab) */
   int *token;           /* (context) what was appended */
+  Ahead ahead;
   SamplerSettings settings;
   Pcg random;
   SamplerScratch scratch;
@@ -73,6 +84,8 @@ bool forward(Engine *e, const Row *row, int n, int32_t *out, Err *err);
 bool forward_layers(Engine *e, const Row *row, int n, int from, int to, int32_t *h, int32_t *out, Err *err);
 void forward_free(struct Batch *b);
 
+/* n tokens within the vocabulary and the context? */
+bool session_check(const Session *s, const int *tokens, int n, Err *err);
 /* Pages of its own for the n positions behind the last one.  A page that others share is copied. */
 bool session_room(Session *s, int n, Err *err);
 /* One head of a session's cache. */
