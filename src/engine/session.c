@@ -66,7 +66,7 @@ int session_context(const Session *s) { return s->context; }
 void session_truncate(Session *s, int position) {
   assert(position >= 0 && position <= s->position);
   s->position = position;
-  s->ahead.n = s->ahead.taken = 0;
+  s->ahead.n = 0;
   while (s->pages > pages_of(position)) kv_page_drop(s->engine->kv, s->page[--s->pages]);
 }
 
@@ -99,7 +99,7 @@ bool session_check(const Session *s, const int *tokens, int n, Err *err) {
 bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *all, Err *err) {
   if (!session_check(s, tokens, n, err) || !session_room(s, n, err)) return false;
   if (chunk <= 0) chunk = PREFILL_CHUNK;
-  s->ahead.n = s->ahead.taken = 0;
+  s->ahead.n = 0;
   size_t vocab = (size_t)s->engine->chip->shape.vocab;
   Row *row = mem_alloc((size_t)(chunk < n ? chunk : n), sizeof *row, err);
   if (!row) return false;
@@ -177,7 +177,7 @@ bool sessions_append(const Append *a, int n, Err *err) {
       memcpy(s->logits, z, vocab * sizeof *z);
       z += vocab;
     }
-    s->ahead.n = s->ahead.taken = 0;
+    s->ahead.n = 0;
     memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
     s->position += a[i].n;
   }
