@@ -294,6 +294,47 @@ static void attention_is_equal(void **s) {
   }
 }
 
+/* Successive positions together against each alone; queries and results of a row stand among those of other heads. */
+static void attention_of_rows_is_equal(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(5, 0);
+  enum { MOST = 1300, HD = 256, APART = HD + 64, PAGES = (MOST + KV_PAGE - 1) / KV_PAGE };
+  static int8_t q[ATTEND_ROWS * APART], k[MOST * HD], v[MOST * HD];
+  static uint16_t k_step[MOST], v_step[MOST];
+  static int32_t a[ATTEND_ROWS * HD], b[ATTEND_ROWS * APART], z[ATTEND_ROWS * (MOST + KV_PAGE)];
+  static int64_t acc[ATTEND_ROWS * HD];
+  int compared = 0;
+  for (int round = 0; round < 200; round++) {
+    int hd = random_in(&p, 0, 2) ? 64 : 16 * random_in(&p, 1, HD / 16), rows = random_in(&p, 1, ATTEND_ROWS);
+    int all = rows - 1 + (random_in(&p, 0, 3) ? random_in(&p, 1, 150) : random_in(&p, 500, MOST - ATTEND_ROWS)), spread = random_in(&p, -14, 16);
+    bool extreme = round % 10 == 0; /* both clamps */
+    Step q_step[ATTEND_ROWS][3];
+    for (int i = 0; i < rows; i++) q_step[i][0] = extreme ? (Step){258, 16} : (Step){random_in(&p, 130, 258), random_in(&p, -14, 16)};
+    for (int i = 0; i < ATTEND_ROWS * APART; i++) q[i] = (int8_t)(extreme ? (i / APART % 2 ? -127 : 127) : random_in(&p, -127, 127));
+    for (int j = 0; j < all; j++) {
+      k_step[j] = step_pack((Step){random_in(&p, 130, 258), extreme ? 16 : random_in(&p, -14, spread)});
+      v_step[j] = step_pack((Step){random_in(&p, 130, 258), random_in(&p, -14, spread)});
+    }
+    for (int i = 0; i < all * hd; i++) k[i] = (int8_t)(extreme ? (i / hd % 3 ? 127 : -127) : random_in(&p, -127, 127)), v[i] = (int8_t)(i % 97 ? random_in(&p, -127, 127) : 127);
+    uint8_t *page[PAGES];
+    for (int j = 0; j < PAGES; j++) {
+      page[j] = aligned_alloc(64, kv_cell_bytes(HD));
+      memset(page[j], random_in(&p, 0, 255), kv_cell_bytes(HD));
+    }
+    for (int j = 0; j < all; j++) kv_store(page[j / KV_PAGE], hd, j % KV_PAGE, k + j * hd, step_unpack(k_step[j]), v + j * hd, step_unpack(v_step[j]));
+    int n = all - rows + 1; /* that the first row sees */
+    for (int i = 0; i < rows; i++) attention_head(q + i * APART, q_step[i][0], (KvView){k, v, k_step, v_step, (size_t)hd}, n + i, hd, a + i * hd);
+    for (int i = 0; i < isas; i++) {
+      if (!kernels[i]->attend_unit || hd % kernels[i]->attend_unit) continue;
+      kernels[i]->attend(&(KvCells){page, 0, hd}, q, APART, q_step[0], 3, rows, n, z, acc, b, APART);
+      for (int r = 0; r < rows; r++) assert_memory_equal(a + r * hd, b + r * APART, 4 * (size_t)hd);
+      compared++;
+    }
+    for (int j = 0; j < PAGES; j++) free(page[j]);
+  }
+  print_message("%d attentions of rows compared\n", compared);
+}
+
 /* ---- whole engines: a timeline gives the same logits however it is run ---- */
 
 enum { LONG = 1400, TIMELINES = 3 };
@@ -314,12 +355,11 @@ static Session *grown(Engine *e, const int *ids, int n, int chunk) {
 }
 
 /* Attention in ranges (several threads, few rows, deep) against attention whole (one thread, large chunks). */
-static void long_timelines_are_equal(void **state) {
-  (void)state;
+static void long_timelines(const char *name) {
   Err err = {0};
   ChipShape shape;
   Chip chip;
-  assert_true(chip_shape_of("layers=2,dim=96,ffn=128,heads=6,kv_heads=3,head_dim=20,vocab=200,context=2048", &shape, &err));
+  assert_true(chip_shape_of(name, &shape, &err));
   assert_true(chip_synthetic(&chip, &shape, 4.5, 3, &err));
   int ids[LONG + 8];
   Pcg p = pcg_seed(8, 0);
@@ -350,6 +390,12 @@ static void long_timelines_are_equal(void **state) {
   }
   engine_free(one);
   chip_close(&chip);
+}
+
+static void long_timelines_are_equal(void **state) {
+  (void)state;
+  long_timelines("layers=2,dim=96,ffn=128,heads=6,kv_heads=3,head_dim=20,vocab=200,context=2048");
+  long_timelines("layers=2,dim=96,ffn=128,heads=6,kv_heads=3,head_dim=32,vocab=200,context=2048"); /* rows together */
 }
 
 /* Decode steps and chunks of prefill in one pass give what each gives alone; hidden states do not depend on the chunks. */
@@ -487,7 +533,7 @@ static void guesses_change_nothing(void **s) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(weighing_checks), cmocka_unit_test(vectors_are_equal),
-                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal),
+                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal), cmocka_unit_test(attention_of_rows_is_equal),
                                      cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart), cmocka_unit_test(guesses_change_nothing)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }

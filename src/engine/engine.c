@@ -105,7 +105,7 @@ static bool workers_new(Engine *e, Err *err) {
     w->vector = mem_alloc((size_t)e->widest, 4, err);
     w->top = mem_alloc((size_t)s->heads, sizeof *w->top, err);
     w->den = mem_alloc((size_t)s->heads, sizeof *w->den, err);
-    w->sums = mem_alloc((size_t)s->heads * 4 * kv_quads(s->head_dim), sizeof *w->sums, err);
+    w->sums = mem_alloc((size_t)(s->heads > ATTEND_ROWS ? s->heads : ATTEND_ROWS) * 4 * kv_quads(s->head_dim), sizeof *w->sums, err);
     w->unpacked = mem_alloc(scratch_bytes(e->kernels, e->widest), 1, err);
     if (!w->a || !w->vector || !w->top || !w->den || !w->sums || !w->unpacked) return false;
   }

@@ -20,6 +20,11 @@ typedef struct {
   size_t z_cap, units; /* room */
 } Ranges;
 
+/* What is attended to in one call: query heads of one row that share a key-value head, or one head of successive rows of a session. */
+typedef struct {
+  int row, rows, head, heads;
+} Attended;
+
 typedef struct Batch {
   int cap;           /* rows that the buffers hold */
   int32_t *h;        /* (n, dim) residual */
@@ -27,6 +32,7 @@ typedef struct Batch {
   int8_t *q8;        /* (n, heads, head_dim) */
   Step *q_step;      /* (n, heads) */
   int32_t *att;      /* (n, heads, head_dim) */
+  Attended *attended; /* (n heads), or fewer */
   int32_t *gate, *up;       /* (n, apart(ffn)) */
   int32_t *act;             /* (n, ffn) */
   int32_t *y;        /* (n, apart(dim)) output of o and down */
@@ -53,6 +59,7 @@ typedef struct {
   uint64_t number;   /* of the phase, ever: says which input a worker holds */
   double since;      /* the phase began, if profiled */
   int ranges;        /* of positions in attention; 1: done whole */
+  int attended;      /* calls that it then takes */
   bool apart;        /* no two rows of a session: nothing but its own attention waits for a row's keys and values */
   int *head_row;     /* rows that want logits */
   int heads;         /* how many */
@@ -63,7 +70,7 @@ typedef struct {
 
 void forward_free(Batch *b) {
   if (!b) return;
-  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->gate, b->up, b->act, b->y, b->a, b->x, b->cos_sin,
+  void *all[] = {b->h, b->qkv, b->q8, b->q_step, b->att, b->attended, b->gate, b->up, b->act, b->y, b->a, b->x, b->cos_sin,
                  b->ranges.z, b->ranges.top, b->ranges.most, b->ranges.den, b->ranges.acc};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(b);
@@ -81,7 +88,7 @@ static bool batch_room(Engine *e, int n, Err *err) {
   b->cap = n;
   bool ok = (b->h = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->qkv = mem_alloc(rows * (q + 2 * kv), 4, err)) &&
             (b->q8 = mem_alloc(rows, q, err)) && (b->q_step = mem_alloc(rows * (size_t)s->heads, sizeof *b->q_step, err)) &&
-            (b->att = mem_alloc(rows * q, 4, err)) && (b->gate = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) &&
+            (b->att = mem_alloc(rows * q, 4, err)) && (b->attended = mem_alloc(rows * (size_t)s->heads, sizeof *b->attended, err)) && (b->gate = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) &&
             (b->up = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->y = mem_alloc(rows * apart((size_t)s->dim), 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
             (b->x = mem_alloc(rows, sizeof *b->x, err)) && (b->cos_sin = mem_alloc(rows, (size_t)s->rotary_dims * 4, err));
@@ -269,23 +276,45 @@ static void finish_heads(const Pass *p, int heads, const int64_t *acc, const uin
   for (size_t h = 0; h < (size_t)heads; h++) attention_finish(acc + h * dims, den[h], most, p->s->head_dim, out + h * hd);
 }
 
-static int units_attention(const Pass *p) { return p->ranges > 1 ? 0 : p->n * p->s->heads / heads_together(p); }
+/* Rows from `row` on that are attended to in one call. */
+static int rows_together(const Pass *p, int row) {
+  int n = 1, unit = p->k->attend_unit;
+  if (!unit || p->s->head_dim % unit) return 1;
+  while (n < ATTEND_ROWS && row + n < p->n && p->row[row + n].session == p->row[row].session) n++;
+  return n > group_of(p) ? n : 1;
+}
+
+static void plan_attention(Pass *p) {
+  int together = heads_together(p);
+  p->attended = 0;
+  for (int row = 0, rows; p->ranges == 1 && row < p->n; row += rows) {
+    int heads = (rows = rows_together(p, row)) > 1 ? 1 : together;
+    for (int h = 0; h < p->s->heads; h += heads) p->b->attended[p->attended++] = (Attended){row, rows, h, heads};
+  }
+}
+
+static int units_attention(const Pass *p) { return p->attended; }
 
 /* Later rows see more tokens: each piece takes some from everywhere. */
 static void phase_attention(const Pass *p, Piece c) {
-  int together = heads_together(p), units = units_attention(p);
   Worker *w = &p->e->worker[c.thread];
-  size_t hd = (size_t)p->s->head_dim, stride = attention_stride(w->scores_cap);
-  for (int u = c.index; u < units; u += c.of) {
-    int i = u * together, row = i / p->s->heads, n = p->row[row].position + 1;
+  size_t heads = (size_t)p->s->heads, hd = (size_t)p->s->head_dim, stride = attention_stride(w->scores_cap);
+  for (int u = c.index; u < p->attended; u += c.of) {
+    Attended x = p->b->attended[u];
+    size_t i = (size_t)x.row * heads + (size_t)x.head;
+    int n = p->row[x.row].position + 1;
     if (rotates_inside(p)) {
-      rotate_here(p, row, p->s->heads + i % p->s->heads / together);
-      for (int h = 0; h < together; h++) rotate_here(p, row, i % p->s->heads + h);
+      rotate_here(p, x.row, p->s->heads + x.head / x.heads);
+      for (int h = 0; h < x.heads; h++) rotate_here(p, x.row, x.head + h);
     }
-    KvCells kv = cells_of(p, row, i % p->s->heads);
-    int most = p->k->scores(&kv, p->b->q8 + (size_t)i * hd, p->b->q_step + i, together, 0, n, w->scores, stride, w->top);
-    p->k->values(&kv, together, 0, n, w->scores, stride, w->top, most, w->den, w->sums);
-    finish_heads(p, together, w->sums, w->den, most, p->b->att + (size_t)i * hd);
+    KvCells kv = cells_of(p, x.row, x.head);
+    if (x.rows > 1) {
+      p->k->attend(&kv, p->b->q8 + i * hd, heads * hd, p->b->q_step + i, heads, x.rows, n, w->scores, w->sums, p->b->att + i * hd, heads * hd);
+      continue;
+    }
+    int most = p->k->scores(&kv, p->b->q8 + i * hd, p->b->q_step + i, x.heads, 0, n, w->scores, stride, w->top);
+    p->k->values(&kv, x.heads, 0, n, w->scores, stride, w->top, most, w->den, w->sums);
+    finish_heads(p, x.heads, w->sums, w->den, most, p->b->att + i * hd);
   }
 }
 
@@ -526,7 +555,8 @@ static bool worker_room(Engine *e, int deepest, Err *err) {
     Worker *w = &e->worker[t];
     if (w->scores_cap >= deepest) continue;
     int cap = deepest + deepest / 2 + 256;
-    int32_t *z = mem_alloc((size_t)(e->chip->shape.heads / e->chip->shape.kv_heads) * attention_stride(cap), 4, err);
+    int group = e->chip->shape.heads / e->chip->shape.kv_heads, together = e->kernels->attend_unit && group < ATTEND_ROWS ? ATTEND_ROWS : group;
+    int32_t *z = mem_alloc((size_t)together * attention_stride(cap), 4, err);
     if (!z) return false;
     mem_free(w->scores);
     w->scores = z;
@@ -580,6 +610,7 @@ static bool prepare(Pass *p, Engine *e, const Row *row, int n, Err *err) {
   p->apart = true; /* rows of a session stand together */
   for (int i = 1; i < n; i++) p->apart = p->apart && row[i].session != row[i - 1].session;
   if (!ranges_room(p, deepest, err)) return false;
+  plan_attention(p);
   p->head_row = mem_alloc((size_t)n, sizeof *p->head_row, err);
   if (!p->head_row) return false;
   for (int i = 0; i < n; i++)

@@ -68,7 +68,7 @@ void FN(rotary)(const ChipShape *s, const int32_t *cos_sin, int32_t *head) {
   rotate_pairs(cos_sin, head, s->rotary_dims / 2, s->pairs == CHIP_PAIRS_ADJACENT);
 }
 
-/* ---- attention, page by page: an instruction set brings score_page, weigh and values_page ---- */
+/* ---- attention, page by page: an instruction set brings score_page and values_page ---- */
 
 enum { HEADS = 4 /* that meet a page together, at most */, AHEAD = 2 /* pages to fetch */ };
 
@@ -116,33 +116,30 @@ static void score_page(KvCell c, int heads, const int8_t *q, size_t apart, const
     }
 }
 
-/* z[n] <- softmax weights; returns their sum. */
-static uint64_t weigh(int32_t *z, int n, int32_t top) {
-  uint64_t sum = 0;
-  for (int at = 0; at < n;) {
-    uint32_t part = 0; /* 4096 weights below 2^15 stay below 2^27 */
-    int end = at + 4096 < n ? at + 4096 : n;
-    for (; at < end; at++) {
-      uint32_t d = (uint32_t)top - (uint32_t)z[at], i = d >> 16, x = (d & 65535) >> 10, t = d & 1023;
-      int32_t y = exp2_table[x] - (((exp2_table[x] - exp2_table[x + 1]) * (int32_t)t) >> 10);
-      i = i > 31 ? 31 : i; /* 31 and more give 0 */
-      z[at] = (int32_t)(((uint32_t)y + ((1u << i) >> 1)) >> i);
-      part += (uint32_t)z[at];
-    }
-    sum += part;
+/* z[n] <- softmax weights of at most a page; returns their sum. */
+static uint32_t weigh(int32_t *z, int n, int32_t top) {
+  uint32_t sum = 0;
+  for (int at = 0; at < n; at++) {
+    uint32_t d = (uint32_t)top - (uint32_t)z[at], i = d >> 16, x = (d & 65535) >> 10, t = d & 1023;
+    int32_t y = exp2_table[x] - (((exp2_table[x] - exp2_table[x + 1]) * (int32_t)t) >> 10);
+    i = i > 31 ? 31 : i; /* 31 and more give 0 */
+    z[at] = (int32_t)(((uint32_t)y + ((1u << i) >> 1)) >> i);
+    sum += (uint32_t)z[at];
   }
   return sum;
 }
 
-/* acc (heads, 4 quads) += (weights w (heads, stride) times steps on the exponent `most`, + 16) times the values of n positions of a page. */
-static void values_page(KvCell c, int heads, size_t quads, int n, const int8_t *next, const int32_t *w, size_t stride, int most, int64_t *acc) {
+/* The weights of n positions of a page from their scores z (heads, stride): den[heads] += their sums; acc (heads, 4 quads) += (weights
+ * times the values' steps on the exponent `most`, + 16) times values.  z up to the page's end may be read and written. */
+static void values_page(KvCell c, int heads, size_t quads, int n, const int8_t *next, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   int16_t aligned[KV_PAGE];
   if (next) fetch(next, KV_PAGE * 4 * quads);
-  for (int h = 0; h < heads; h++, w += stride, acc += 4 * quads) {
+  for (int h = 0; h < heads; h++, z += stride, acc += 4 * quads) {
+    den[h] += weigh(z, n, top[h]);
     for (int j = 0; j < n; j++) {
       int s = 9 + most - (c.v_step[j] >> 9);
       s = s > 25 ? 25 : s; /* products have 24 bits: 25 gives 0, as more would */
-      aligned[j] = (int16_t)((w[j] * (c.v_step[j] & 511) + ((1 << s) >> 1)) >> s);
+      aligned[j] = (int16_t)((z[j] * (c.v_step[j] & 511) + ((1 << s) >> 1)) >> s);
     }
     for (int j = n; j % 4; j++) aligned[j] = 0;
     add_values(c.v, quads, n, aligned, acc);
@@ -177,12 +174,12 @@ int FN(scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads
 void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   size_t quads = kv_quads(kv->head_dim);
   memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
-  for (int h = 0; h < heads; h++) den[h] = from < to ? weigh(z + (size_t)h * stride + from, to - from, top[h]) : 0;
+  memset(den, 0, (size_t)heads * sizeof *den);
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
     const int8_t *next = (p + AHEAD) * KV_PAGE < to ? cell_of(kv, p + AHEAD).v : NULL;
     for (int h = 0; h < heads; h += HEADS)
-      values_page(cell_of(kv, p), heads - h < HEADS ? heads - h : HEADS, quads, used_of(to, p), h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, most,
-                  acc + (size_t)h * 4 * quads);
+      values_page(cell_of(kv, p), heads - h < HEADS ? heads - h : HEADS, quads, used_of(to, p), h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, top + h, most,
+                  den + h, acc + (size_t)h * 4 * quads);
   }
 }
 

@@ -11,11 +11,11 @@ typedef struct {
   Scale x;
   uint64_t input;     /* number of the phase that it was made for */
   int32_t *vector;    /* one vector of the widest kind */
-  int32_t *scores;    /* (query heads, attention_stride(scores_cap)) of one call */
+  int32_t *scores;    /* (queries of one call, attention_stride(scores_cap)) */
   int scores_cap;
   int32_t *top;       /* (query heads) */
   uint64_t *den;      /* (query heads) */
-  int64_t *sums;      /* (query heads, 4 quads) */
+  int64_t *sums;      /* (queries of one call, 4 quads) */
   int8_t *unpacked;   /* scratch of a product */
 } Worker;
 
