@@ -2,22 +2,9 @@
  * integers are those of attention_head in chip/arith.c.
  */
 #include "engine/dot_avx512.h"
-#include "engine/softmax_avx512.h"
 
-/* score_of 8 dot products in doubles, which are exact here: a product has at most 24 + 18 bits, and where it has a fraction, so has
- * the sum with 1/2; larger ones end at the clamp. */
-static inline __m256i finish_scores(__m256i dot, __m512d factor) {
-  const __m512d half = _mm512_set1_pd(0.5), most = _mm512_set1_pd(INT32_MAX), least = _mm512_set1_pd(-INT32_MAX);
-  __m512d v = _mm512_fmadd_pd(_mm512_cvtepi32_pd(dot), factor, half);
-  v = _mm512_max_pd(_mm512_min_pd(v, most), least);
-  return _mm512_cvt_roundpd_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-}
-
-static inline __m512i four_bytes(const void *p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return _mm512_set1_epi32(word);
-}
+#define FENCE() (void)0
+#include "engine/rows_avx512.h"
 
 /* Scores of `count` heads (a constant where it is called) against the keys of a page.  Keys as k + 128 (unsigned) against q (signed):
  * the surplus 128 * sum of q is the same for all keys. */
@@ -57,8 +44,8 @@ static inline __attribute__((always_inline)) void score_heads(const int count, K
 #pragma GCC unroll 4
     for (int h = 0; h < count; h++) {
       __m512i dot = _mm512_add_epi32(even[h], odd[h]);
-      __m256i s0 = finish_scores(_mm512_castsi512_si256(dot), _mm512_mul_pd(low, unit[h]));
-      __m256i s1 = finish_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_mul_pd(high, unit[h]));
+      __m256i s0 = eight_scores(_mm512_castsi512_si256(dot), _mm512_mul_pd(low, unit[h]), false);
+      __m256i s1 = eight_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_mul_pd(high, unit[h]), false);
       __m512i s = _mm512_inserti64x4(_mm512_castsi256_si512(s0), s1, 1);
       most[h] = _mm512_mask_max_epi32(most[h], used, most[h], s);
       _mm512_storeu_si512(z + (size_t)h * stride + at, s);
@@ -79,44 +66,69 @@ static void score_page(KvCell c, int heads, const int8_t *q, size_t apart, const
   }
 }
 
-/* A page's sums stay below 64 * 2^15 * 2^7 = 2^28. */
-static inline __attribute__((always_inline)) void add_values(const int count, const int8_t *v, size_t quads, int n, const int8_t *next, uint8_t bytes[][2 * KV_PAGE], int64_t *acc) {
-  for (size_t d = 0; d < 4 * quads; d += 16) {
-    unsigned dims = 4 * quads - d < 16 ? (unsigned)(4 * quads - d) : 16;
-    __mmask16 used = (__mmask16)((1u << dims) - 1);
-    __m512i a[HEADS], b[HEADS];
-    for (int h = 0; h < count; h++) a[h] = b[h] = _mm512_setzero_si512();
-    if (next) fetch(next + d * KV_PAGE, dims * KV_PAGE);
-    for (int j = 0; j < n; j += 4) {
-      __m512i x = _mm512_maskz_loadu_epi32(used, v + (size_t)(j / 4) * 16 * quads + 4 * d);
-#pragma GCC unroll 4
-      for (int h = 0; h < count; h++) {
-        DOT(a[h], four_bytes(bytes[h] + j), x);
-        DOT(b[h], four_bytes(bytes[h] + KV_PAGE + j), x);
-      }
-    }
-    __mmask8 first = (__mmask8)used, second = (__mmask8)(used >> 8);
-#pragma GCC unroll 4
-    for (int h = 0; h < count; h++) {
-      int64_t *at = acc + (size_t)h * 4 * quads + d;
-      __m512i sum = _mm512_add_epi32(a[h], _mm512_slli_epi32(b[h], 8));
-      __m512i x = _mm512_maskz_loadu_epi64(first, at), y = _mm512_maskz_loadu_epi64(second, at + 8);
-      _mm512_mask_storeu_epi64(at, first, _mm512_add_epi64(x, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(sum))));
-      _mm512_mask_storeu_epi64(at + 8, second, _mm512_add_epi64(y, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(sum, 1))));
-    }
+/* ---- products of up to 16 queries: four at a time, whose sums stay in registers ---- */
+
+enum { SOME = 4 };
+
+static void begin_scores(Queries *q) {
+  for (int i = 0; i < q->n; i++) {
+    q->part[i] = 0; /* keys as k + 128, as above */
+    for (int d = 0; d < q->kv->head_dim; d++) q->part[i] -= 128 * q->q[(size_t)i * q->apart + (size_t)d];
   }
 }
 
-static void values_page(KvCell c, int heads, size_t quads, int n, const int8_t *next, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
-  uint8_t bytes[HEADS][2 * KV_PAGE]; /* low, high */
-  const WeightTable table = weight_table();
-  const ValueSteps steps = value_steps(c.v_step);
-  for (int h = 0; h < heads; h++)
-    den[h] += (uint64_t)_mm512_reduce_add_epi32(weigh_page(&table, &steps, z + (size_t)h * stride, n, top[h], most, bytes[h], bytes[h] + KV_PAGE));
-  switch (heads) {
-    case 4: add_values(4, c.v, quads, n, next, bytes, acc); break;
-    case 3: add_values(3, c.v, quads, n, next, bytes, acc); break;
-    case 2: add_values(2, c.v, quads, n, next, bytes, acc); break;
-    default: add_values(1, c.v, quads, n, next, bytes, acc); break;
+static inline __attribute__((always_inline)) void dot_some(const Queries *q, const int8_t *k, const int count, int first, int32_t dot[4][QUERIES][KV_BLOCK]) {
+  const __m512i flip = _mm512_set1_epi8((char)0x80);
+  const size_t quads = (size_t)q->kv->head_dim / 4;
+  __m512i sum[SOME][4];
+  for (int i = 0; i < count; i++)
+    for (int b = 0; b < 4; b++) sum[i][b] = _mm512_set1_epi32(q->part[first + i]);
+  for (size_t d = 0; d < quads; d++, k += 64) {
+    __m512i key[4];
+    for (size_t b = 0; b < 4; b++) key[b] = _mm512_xor_si512(_mm512_loadu_si512(k + b * quads * 64), flip);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) DOT_KEYS(sum[i], key, q->q + (size_t)(first + i) * q->apart + 4 * d);
   }
+  for (int i = 0; i < count; i++)
+    for (int b = 0; b < 4; b++) _mm512_store_si512(dot[b][first + i], sum[i][b]);
+}
+
+static void dot_page(const Queries *q, const int8_t *k, int32_t dot[4][QUERIES][KV_BLOCK]) {
+  for (int i = 0; i < q->n; i += SOME) switch (q->n - i) {
+      default: dot_some(q, k, 4, i, dot); break;
+      case 3: dot_some(q, k, 3, i, dot); break;
+      case 2: dot_some(q, k, 2, i, dot); break;
+      case 1: dot_some(q, k, 1, i, dot); break;
+    }
+}
+
+static void begin_values(const Queries *q) { (void)q; }
+
+/* Dimensions of two vectors, of which some are used. */
+static inline __attribute__((always_inline)) void add_some(const Queries *q, const Weights *w, int page, int n, int d, __mmask32 used, const int count, int first, int32_t sum[4][QUERIES][DIMS]) {
+  const size_t apart = 16 * kv_quads(q->kv->head_dim);
+  __m512i s[SOME][4];
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < 4; k++) s[i][k] = _mm512_setzero_si512();
+  for (int p = 0; p < n; p++) {
+    const int8_t *v = page_of(q, page + p).v + 4 * d;
+    for (int j = 0; j < KV_PAGE; j += 4, v += apart) {
+      __m512i x = _mm512_maskz_loadu_epi32((__mmask16)used, v), y = _mm512_maskz_loadu_epi32((__mmask16)(used >> 16), v + 4 * DIMS);
+#pragma GCC unroll 4
+      for (int i = 0; i < count; i++) DOT_WEIGHTS(s[i], w->byte[p][0][first + i] + j, w->byte[p][1][first + i] + j, x, y);
+    }
+  }
+  for (int i = 0; i < count; i++)
+    for (int k = 0; k < 4; k++) _mm512_store_si512(sum[k][first + i], s[i][k]);
+}
+
+static void add_dims(const Queries *q, const Weights *w, int page, int n, int d, int32_t sum[4][QUERIES][DIMS]) {
+  int left = 4 * (int)kv_quads(q->kv->head_dim) - d;
+  __mmask32 used = left < 2 * DIMS ? (1u << left) - 1 : ~0u;
+  for (int i = 0; i < q->n; i += SOME) switch (q->n - i) {
+      default: add_some(q, w, page, n, d, used, 4, i, sum); break;
+      case 3: add_some(q, w, page, n, d, used, 3, i, sum); break;
+      case 2: add_some(q, w, page, n, d, used, 2, i, sum); break;
+      case 1: add_some(q, w, page, n, d, used, 1, i, sum); break;
+    }
 }

@@ -278,8 +278,8 @@ static void finish_heads(const Pass *p, int heads, const int64_t *acc, const uin
 
 /* Rows from `row` on that are attended to in one call. */
 static int rows_together(const Pass *p, int row) {
-  int n = 1, unit = p->k->attend_unit;
-  if (!unit || p->s->head_dim % unit) return 1;
+  int n = 1;
+  if (!p->k->attend || p->s->head_dim % ATTEND_UNIT) return 1;
   while (n < ATTEND_ROWS && row + n < p->n && p->row[row + n].session == p->row[row].session) n++;
   return n > group_of(p) ? n : 1;
 }
@@ -555,7 +555,7 @@ static bool worker_room(Engine *e, int deepest, Err *err) {
     Worker *w = &e->worker[t];
     if (w->scores_cap >= deepest) continue;
     int cap = deepest + deepest / 2 + 256;
-    int group = e->chip->shape.heads / e->chip->shape.kv_heads, together = e->kernels->attend_unit && group < ATTEND_ROWS ? ATTEND_ROWS : group;
+    int group = e->chip->shape.heads / e->chip->shape.kv_heads, together = e->kernels->attend && group < ATTEND_ROWS ? ATTEND_ROWS : group;
     int32_t *z = mem_alloc((size_t)together * attention_stride(cap), 4, err);
     if (!z) return false;
     mem_free(w->scores);

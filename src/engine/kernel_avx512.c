@@ -228,5 +228,5 @@ void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_avx512 = {
     .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul_avx512,
-    OPS(avx512),
+    OPS(avx512), .attend = attend_avx512,
 };

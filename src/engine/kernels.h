@@ -67,7 +67,7 @@ static inline void attention_finish(const int64_t *acc, uint64_t den, int most, 
   for (int i = 0; i < dims; i++) out[i] = rsr_sat(acc[i] * reciprocal, shift);
 }
 
-enum { ATTEND_ROWS = 16 };
+enum { ATTEND_ROWS = 16, ATTEND_UNIT = 16 };
 
 typedef struct {
   uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128; corrections undo it */
@@ -95,11 +95,10 @@ typedef struct {
   /* den[heads], acc (heads, 4 quads) <- sums of weights, and of weights times values.  z is overwritten. */
   void (*values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc);
   /* Attention of `rows` (at most ATTEND_ROWS) successive positions of one query head, of which the first sees `n` positions, where
-   * head_dim is a multiple of attend_unit.  Where that is 0, it is done row by row.
+   * head_dim is a multiple of ATTEND_UNIT.  NULL: row by row.
    * q, q_step and out: of the first row, the next ones so far apart; z: rows * attention_stride(n + rows); acc: rows * head_dim. */
   void (*attend)(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out,
                  size_t out_apart);
-  int attend_unit;
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
   Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
@@ -111,9 +110,9 @@ static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->sc
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c; their places in its Kernels. */
-#define VECTOR_OPS(isa) \
-  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .gate = gate_##isa, .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
-#define OPS(isa) VECTOR_OPS(isa), .scores = scores_##isa, .values = values_##isa
+#define OPS(isa)                                                                                                                     \
+  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .scores = scores_##isa, .values = values_##isa, .gate = gate_##isa, \
+  .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
 #define DECLARE_OPS(isa)                                                                                     \
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
@@ -125,6 +124,8 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx5
   Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \
   void finish_row_##isa(const int32_t *acc, const uint16_t *row_scale, int n, int exponent, Scale x, int frac, int32_t *y);
+void attend_avx512(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out,
+                   size_t out_apart);
 DECLARE_OPS(scalar)
 DECLARE_OPS(avx2)
 DECLARE_OPS(avx512)

@@ -68,7 +68,7 @@ void FN(rotary)(const ChipShape *s, const int32_t *cos_sin, int32_t *head) {
   rotate_pairs(cos_sin, head, s->rotary_dims / 2, s->pairs == CHIP_PAIRS_ADJACENT);
 }
 
-/* ---- attention, page by page: an instruction set brings score_page and values_page ---- */
+/* ---- attention, page by page: an instruction set brings score_page, and values_page or value_pages ---- */
 
 enum { HEADS = 4 /* that meet a page together, at most */, AHEAD = 2 /* pages to fetch */ };
 
@@ -171,6 +171,21 @@ int FN(scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads
   return most >> 9;
 }
 
+#ifdef __AVX512VNNI__
+void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+  int each[QUERIES];
+  for (int i = 0; i < QUERIES; i++) each[i] = most;
+  for (int h = 0; h < heads; h += QUERIES) {
+    int some = heads - h < QUERIES ? heads - h : QUERIES;
+    Queries q = {.kv = kv, .n = some, .to = to, .lines = lines_of(kv, some), .z_query = stride, .z_page = KV_PAGE};
+    value_pages(&q, from, z + (size_t)h * stride, top + h, each, den + h, acc + (size_t)h * 4 * kv_quads(kv->head_dim));
+  }
+}
+
+void FN(attend)(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out, size_t out_apart) {
+  attend_rows(kv, q, q_apart, q_step, step_apart, rows, n, z, acc, out, out_apart);
+}
+#else
 void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   size_t quads = kv_quads(kv->head_dim);
   memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
@@ -182,6 +197,7 @@ void FN(values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size
                   den + h, acc + (size_t)h * 4 * quads);
   }
 }
+#endif
 
 #ifdef __AVX512VNNI__
 #include "engine/gate_avx512.h"

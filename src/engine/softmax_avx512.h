@@ -22,6 +22,14 @@ static inline __m512d score_unit(Step q) {
   return _mm512_scalef_pd(_mm512_set1_pd(q.u), _mm512_set1_pd(q.e - 16 - (2 * FRAC - FRAC_LOGIT)));
 }
 
+/* score_of 8 dot products in doubles, which are exact here: a product has at most 24 + 18 bits, and where it has a fraction, so has
+ * the sum with 1/2; larger ones end at the clamp.  bounded: none does. */
+static inline __attribute__((always_inline)) __m256i eight_scores(__m256i dot, __m512d factor, const bool bounded) {
+  __m512d v = _mm512_fmadd_pd(_mm512_cvtepi32_pd(dot), factor, _mm512_set1_pd(0.5));
+  if (!bounded) v = _mm512_max_pd(_mm512_min_pd(v, _mm512_set1_pd(INT32_MAX)), _mm512_set1_pd(-INT32_MAX));
+  return _mm512_cvt_roundpd_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+
 /* ---- weights: 64 positions at a time, as words ----
  *
  * Two vectors of words hold a page: its blocks 0 and 2 by turns, and 1 and 3, which is how two vectors of 32 bits become one. */
