@@ -1,4 +1,4 @@
-/* engine/attention_avx512: attention over the pages of the KV cache.  Included by ops_isa.c where the flags allow it; the
+/* engine/attention_avx512: attention over the pages of the KV cache.  Included by attention.h; the
  * integers are those of attention_head in chip/arith.c.
  */
 #include "engine/dot_avx512.h"
@@ -131,4 +131,14 @@ static void add_dims(const Queries *q, const Weights *w, int page, int n, int d,
       case 2: add_some(q, w, page, n, d, used, 2, i, sum); break;
       case 1: add_some(q, w, page, n, d, used, 1, i, sum); break;
     }
+}
+
+static void values(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+  int each[QUERIES];
+  for (int i = 0; i < QUERIES; i++) each[i] = most;
+  for (int h = 0; h < heads; h += QUERIES) {
+    int some = heads - h < QUERIES ? heads - h : QUERIES;
+    Queries q = {.kv = kv, .n = some, .to = to, .lines = lines_of(kv, some), .z_query = stride, .z_page = KV_PAGE};
+    value_pages(&q, from, z + (size_t)h * stride, top + h, each, den + h, acc + (size_t)h * 4 * kv_quads(kv->head_dim));
+  }
 }

@@ -6,6 +6,7 @@
  * the 33 GB/s that a core reads linearly), and fetched by hand as fetch_weights says.
  */
 #include "engine/dot_avx512.h"
+#include "engine/attention.h"
 #include "engine/tiles_avx512.h"
 
 enum { TOKENS = 6, FEW = 4, FUSED = 8 };
@@ -226,7 +227,15 @@ void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_
   }
 }
 
+int scores_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {
+  return scores(kv, q, q_step, heads, from, to, z, stride, top);
+}
+
+void values_avx512(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+  values(kv, heads, from, to, z, stride, top, most, den, acc);
+}
+
 const Kernels kernels_avx512 = {
     .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul_avx512,
-    OPS(avx512), .attend = attend_avx512,
+    ATTENTION, .attend = attend_rows, OPS(avx512),
 };

@@ -1,5 +1,5 @@
 /* engine/kernel_scalar: the matrix product in plain C.  A row's levels are looked up once and met by all tokens. */
-#include "engine/kernels.h"
+#include "engine/attention.h"
 
 #include <string.h>
 
@@ -59,5 +59,5 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_scalar = {
     .tile_bytes = own_bytes, .pack_tile = pack_tile, .weigh = weigh, .matmul = matmul,
-    OPS(scalar),
+    ATTENTION, OPS(scalar),
 };

@@ -110,22 +110,18 @@ static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->sc
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c; their places in its Kernels. */
-#define OPS(isa)                                                                                                                     \
-  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .scores = scores_##isa, .values = values_##isa, .gate = gate_##isa, \
-  .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
+#define OPS(isa) \
+  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .gate = gate_##isa, .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
+/* Those of engine/attention.h. */
+#define ATTENTION .scores = scores, .values = values
 #define DECLARE_OPS(isa)                                                                                     \
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
-  int scores_##isa(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top); \
-  void values_##isa(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most,  \
-                    uint64_t *den, int64_t *acc);                                                              \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
   Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \
   void finish_row_##isa(const int32_t *acc, const uint16_t *row_scale, int n, int exponent, Scale x, int frac, int32_t *y);
-void attend_avx512(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out,
-                   size_t out_apart);
 DECLARE_OPS(scalar)
 DECLARE_OPS(avx2)
 DECLARE_OPS(avx512)

@@ -87,9 +87,11 @@ static inline void store_half(const MatmulJob *j, int token, int half, V acc) {
   finish(sum, j->p->row_scale + first, rows, j->p->exponent, j->x[token], j->frac, j->y + (size_t)token * j->y_stride + first);
 }
 
-/* Of kernel_avx512.c; the product is for few tokens. */
+/* Of kernel_avx512.c, for AMX: the product for few tokens. */
 void weigh_avx512(const Packed *p, int t, RowSums *out);
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch);
+int scores_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top);
+void values_avx512(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc);
 
 #endif
