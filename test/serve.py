@@ -411,6 +411,34 @@ def serve_turns_away_what_does_not_fit_the_queue():
 
 
 @test
+def serve_tells_its_slots():
+    body = {"prompt": "Once upon a time", "max_tokens": 480, "ignore_eos": True}
+    with Server(tiny(), "--slots", "2", "--ctx", "500") as s:
+        def slots():
+            status, data, _ = s.ask("GET", "/slots")
+            assert status == 200
+            return json.loads(data)
+
+        name = json.loads(s.ask("GET", "/v1/models")[1])["data"][0]["id"]
+        assert slots() == [{"id": i, "model": name, "n_ctx": 500, "is_processing": False} for i in range(2)]
+        seen = set()
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            replies = [pool.submit(s.post, "/v1/completions", dict(body, seed=k)) for k in range(64)]
+            while not all(r.done() for r in replies):
+                for x in slots():
+                    if x["is_processing"]:
+                        n = x["next_token"][0]
+                        assert n["n_decoded"] + n["n_remain"] == 480 and x["n_prompt_tokens"] > 3 and x["n_prompt_tokens_cache"] < x["n_prompt_tokens"], x
+                        seen.add(x["id"])
+        assert all(r.result()["usage"]["completion_tokens"] == 480 for r in replies) and seen == {0, 1}, seen
+        assert [x["is_processing"] for x in slots()] == [False, False]
+    with Server(tiny(), "--no-slots") as s:
+        status, data, _ = s.ask("GET", "/slots")
+        assert status == 501 and json.loads(data)["error"]["type"] == "not_supported_error", data
+    return 7
+
+
+@test
 def serve_notices_clients_that_leave():
     """In the queue, in prefill, in decode; whether or not the reply is streamed; nothing of them is left at the end (LeakSanitizer)."""
     with Server(tiny(), "--slots", "2", binary=ASAN) as s:

@@ -81,6 +81,7 @@ int cmd_serve(int argc, char **argv) {
       {"api-key-file", 0, OPT_TEXT, &o.key_file, "FILE", "API keys, one a line, of which requests must bring one; SIGHUP reads it again"},
       {"cors", 0, OPT_TEXT, &o.cors, "ORIGIN", "let pages of this origin (* for all) use the server (default: none)"},
       {"slots", 0, OPT_INT, &o.slots, "N", "replies that are written at a time (default 32)"},
+      {"no-slots", 0, OPT_FLAG, &o.hide_slots, "", "do not tell at /slots what is being written"},
       {"queue", 0, OPT_INT, &o.queue, "N", "replies that may wait before requests are turned away (default 1024)"},
       {"ctx", 'c', OPT_INT, &o.context, "N", "tokens of a prompt and its reply at most (default: the chip's context)"},
       MACHINE_OPTIONS(m),

@@ -104,7 +104,7 @@ static int scores(const KvCells *kv, const int8_t *q, const Step *q_step, int he
 }
 
 #ifndef __AVX512VNNI__
-static void values(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+static void values(const KvCells *kv, int heads, int from, int to, const int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   size_t quads = kv_quads(kv->head_dim);
   memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
   memset(den, 0, (size_t)heads * sizeof *den);

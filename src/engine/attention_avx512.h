@@ -1,5 +1,5 @@
-/* engine/attention_avx512: attention over the pages of the KV cache.  Included by attention.h; the
- * integers are those of attention_head in chip/arith.c.
+/* engine/attention_avx512: attention over the pages of the KV cache.  Included by attention.h; the integers
+ * are those of attention_head in chip/arith.c.
  */
 #include "engine/dot_avx512.h"
 
@@ -133,7 +133,7 @@ static void add_dims(const Queries *q, const Weights *w, int page, int n, int d,
     }
 }
 
-static void values(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+static void values(const KvCells *kv, int heads, int from, int to, const int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   int each[QUERIES];
   for (int i = 0; i < QUERIES; i++) each[i] = most;
   for (int h = 0; h < heads; h += QUERIES) {

@@ -88,7 +88,8 @@ static bool batch_room(Engine *e, int n, Err *err) {
   b->cap = n;
   bool ok = (b->h = mem_alloc(rows * (size_t)s->dim, 4, err)) && (b->qkv = mem_alloc(rows * (q + 2 * kv), 4, err)) &&
             (b->q8 = mem_alloc(rows, q, err)) && (b->q_step = mem_alloc(rows * (size_t)s->heads, sizeof *b->q_step, err)) &&
-            (b->att = mem_alloc(rows * q, 4, err)) && (b->attended = mem_alloc(rows * (size_t)s->heads, sizeof *b->attended, err)) && (b->gate = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) &&
+            (b->att = mem_alloc(rows * q, 4, err)) && (b->attended = mem_alloc(rows * (size_t)s->heads, sizeof *b->attended, err)) &&
+            (b->gate = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) &&
             (b->up = mem_alloc(rows * apart((size_t)s->ffn), 4, err)) && (b->act = mem_alloc(rows * (size_t)s->ffn, 4, err)) &&
             (b->y = mem_alloc(rows * apart((size_t)s->dim), 4, err)) && (b->a = mem_alloc(rows, (size_t)e->widest, err)) &&
             (b->x = mem_alloc(rows, sizeof *b->x, err)) && (b->cos_sin = mem_alloc(rows, (size_t)s->rotary_dims * 4, err));

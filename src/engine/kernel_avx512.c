@@ -231,7 +231,7 @@ int scores_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int he
   return scores(kv, q, q_step, heads, from, to, z, stride, top);
 }
 
-void values_avx512(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
+void values_avx512(const KvCells *kv, int heads, int from, int to, const int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc) {
   values(kv, heads, from, to, z, stride, top, most, den, acc);
 }
 

@@ -89,11 +89,11 @@ typedef struct {
   /* Attention of query heads that share a key-value head over its positions [from, to), `from` a multiple of KV_PAGE: first
    * the scores, then, with the largest score and exponent of all positions, weights and values.  All sums are exact, so that
    * those of several ranges may be added.
-   * q (heads, head_dim); z (heads, stride) by position; top[heads] <- largest scores.  Returns the largest exponent (+ 16) of a
+   * q (heads, head_dim); z (heads, stride) by position, whole pages; top[heads] <- largest scores.  Returns the largest exponent (+ 16) of a
    * value's step. */
   int (*scores)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top);
-  /* den[heads], acc (heads, 4 quads) <- sums of weights, and of weights times values.  z is overwritten. */
-  void (*values)(const KvCells *kv, int heads, int from, int to, int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc);
+  /* den[heads], acc (heads, 4 quads) <- sums of weights, and of weights times values. */
+  void (*values)(const KvCells *kv, int heads, int from, int to, const int32_t *z, size_t stride, const int32_t *top, int most, uint64_t *den, int64_t *acc);
   /* Attention of `rows` (at most ATTEND_ROWS) successive positions of one query head, of which the first sees `n` positions, where
    * head_dim is a multiple of ATTEND_UNIT.  NULL: row by row.
    * q, q_step and out: of the first row, the next ones so far apart; z: rows * attention_stride(n + rows); acc: rows * head_dim. */

@@ -32,7 +32,8 @@ static int seen_of(const Queries *q, int i, int page) {
   return n < 0 ? 0 : n > KV_PAGE ? KV_PAGE : n;
 }
 
-static inline int32_t *scores_at(const Queries *q, int32_t *z, int page, int i) { return z + (size_t)page * q->z_page + (size_t)i * q->z_query; }
+/* Where the scores of query i with a page stand. */
+static inline size_t scores_at(const Queries *q, int page, int i) { return (size_t)page * q->z_page + (size_t)i * q->z_query; }
 
 static int lines_of(const KvCells *kv, int queries) { return (4 * (int)kv_quads(kv->head_dim) + queries - 1) / queries; }
 
@@ -111,7 +112,7 @@ static void finish_page(const Queries *q, int page, int32_t dot[4][QUERIES][KV_B
   double most = _mm512_reduce_max_pd(largest);
   for (int i = 0; i < q->n; i++) {
     int seen = seen_of(q, i, page);
-    int32_t *at = scores_at(q, z, page, i);
+    int32_t *at = z + scores_at(q, page, i);
     fetch_part(q, next.k, i);
     if (row[i].bound * most < INT32_MAX - 1) row[i].top = score_row(dot[0][i], key, row[i].unit, seen, true, row[i].top, at);
     else row[i].top = score_row(dot[0][i], key, row[i].unit, seen, false, row[i].top, at);
@@ -160,7 +161,7 @@ static void put_dims(const Queries *q, int d, int32_t sum[4][QUERIES][DIMS], int
 }
 
 /* den[n], acc (n, 4 quads): as in Kernels.values. */
-static void value_pages(const Queries *q, int from, int32_t *z, const int32_t *top, const int *most, uint64_t *den, int64_t *acc) {
+static void value_pages(const Queries *q, int from, const int32_t *z, const int32_t *top, const int *most, uint64_t *den, int64_t *acc) {
   Weights w;
   const WeightTable table = weight_table();
   const int pages = pages_of(q), dims = 4 * (int)kv_quads(q->kv->head_dim);
@@ -177,7 +178,7 @@ static void value_pages(const Queries *q, int from, int32_t *z, const int32_t *t
       const ValueSteps steps = value_steps(c.v_step);
       for (int i = 0; i < q->n; i++) {
         fetch_part(q, c.v, i);
-        sum[i] = _mm512_add_epi32(sum[i], weigh_page(&table, &steps, scores_at(q, z, page + p, i), seen_of(q, i, page + p), top[i], most[i], w.byte[p][0][i], w.byte[p][1][i]));
+        sum[i] = _mm512_add_epi32(sum[i], weigh_page(&table, &steps, z + scores_at(q, page + p, i), seen_of(q, i, page + p), top[i], most[i], w.byte[p][0][i], w.byte[p][1][i]));
       }
     }
     for (int i = 0; i < q->n; i++) den[i] += (uint64_t)_mm512_reduce_add_epi32(sum[i]);

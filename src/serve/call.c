@@ -99,6 +99,7 @@ static const char *reason_of(int status) {
     case 405: return "Method Not Allowed";
     case 422: return "Unprocessable Entity";
     case 429: return "Too Many Requests";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
     default: return "Error";
   }

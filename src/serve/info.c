@@ -92,6 +92,37 @@ void run_health(Call *c) {
   call_send_json(c, 200, json_pack("{s:s,s:i,s:i}", "status", "ok", "queue_size", k.queued, "running", k.running));
 }
 
+/* n_ctx of llama-server: tokens of a request at most. */
+static int context_of(const Call *c, const ServeChip *chip) {
+  int most = server_options(c->server)->context, context = chip->chip->shape.context;
+  return most && most < context ? most : context;
+}
+
+/* llama-server's: no word of prompts or replies. */
+void run_slots(Call *c) {
+  int chips;
+  const ServeChip *chip = server_chips(c->server, &chips);
+  const ServeOptions *o = server_options(c->server);
+  if (o->hide_slots) {
+    call_problem(c, 501, "not_supported_error", NULL, "this server does not tell its slots (--no-slots)");
+    call_send_problem(c);
+    return;
+  }
+  json_t *list = json_array();
+  for (int i = 0; i < chips * o->slots; i++) {
+    const ServeChip *of = &chip[i / o->slots];
+    SlotState s = scheduler_slot(server_scheduler(c->server), i / o->slots, i % o->slots);
+    json_t *slot = json_pack("{s:i,s:s,s:i,s:b}", "id", i, "model", of->name, "n_ctx", context_of(c, of), "is_processing", s.taken);
+    if (s.taken) {
+      json_object_set_new(slot, "n_prompt_tokens", json_integer(s.counts.prompt));
+      json_object_set_new(slot, "n_prompt_tokens_cache", json_integer(s.counts.cached));
+      json_object_set_new(slot, "next_token", json_pack("[{s:b,s:i,s:i}]", "has_next_token", 1, "n_decoded", s.counts.written, "n_remain", s.most - s.counts.written));
+    }
+    json_array_append_new(list, slot);
+  }
+  call_send_json(c, 200, list);
+}
+
 static json_t *chip_props(Call *c, int i) {
   int n;
   const ServeChip *s = &server_chips(c->server, &n)[i];
@@ -108,11 +139,9 @@ void run_props(Call *c) {
   const ServeOptions *o = server_options(c->server);
   Str t = chip[0].chip->vocab.chat_template;
   json_t *chips = json_array(), *source = json_stringn(t.n ? t.s : "", t.n);
-  int context = chip[0].chip->shape.context;
   for (int i = 0; i < n; i++) json_array_append_new(chips, chip_props(c, i));
-  if (o->context && o->context < context) context = o->context;
   call_send_json(c, 200, json_pack("{s:i,s:s,s:o,s:{s:i,s:{s:f,s:f,s:i,s:f}},s:o}", "total_slots", o->slots, "model_alias", chip[0].name, "chat_template",
-                                   source ? source : json_string(""), "default_generation_settings", "n_ctx", context, "params", "temperature", 0.8,
+                                   source ? source : json_string(""), "default_generation_settings", "n_ctx", context_of(c, &chip[0]), "params", "temperature", 0.8,
                                    "top_p", 0.95, "top_k", 40, "min_p", 0.0, "chips", chips));
 }
 

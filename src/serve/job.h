@@ -101,4 +101,13 @@ typedef struct {
 } SchedulerCounts;
 SchedulerCounts scheduler_counts(Scheduler *s);
 
+/* One place of a chip for a reply. */
+typedef struct {
+  bool taken;
+  JobCounts counts;        /* of the reply */
+  int most;                /* tokens that it may write */
+} SlotState;
+/* Slot `slot` (below the scheduler's) of a chip.  A reply keeps its slot while it is written. */
+SlotState scheduler_slot(Scheduler *s, int chip, int slot);
+
 #endif

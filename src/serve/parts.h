@@ -176,7 +176,7 @@ bool call_failed(Call *c);
 
 /* ---- handlers ---- */
 void run_chat(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
-    run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_metrics(Call *c), run_generate(Call *c),
+    run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_slots(Call *c), run_metrics(Call *c), run_generate(Call *c),
     run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c), run_llama_completion(Call *c), run_apply_template(Call *c);
 
 #endif

@@ -41,6 +41,7 @@ struct Scheduler {
   bool started, stop;
   Lane *lane;               /* (lanes), one a chip */
   int lanes, slots, queue_limit;
+  Job **slot;               /* (lanes, slots) which job has it; NULL: none */
   Job *queue, **queue_end;
   Job *ready, **ready_end;
   void (*wake)(void *arg, bool urgent);
@@ -126,6 +127,22 @@ SchedulerCounts scheduler_counts(Scheduler *s) {
   SchedulerCounts c = s->counts;
   pthread_mutex_unlock(&s->lock);
   return c;
+}
+
+/* Of a lane's slots, the first that holds `from` holds `to`.  Under the lock. */
+static void set_slot(Scheduler *s, int lane, const Job *from, Job *to) {
+  Job **slot = s->slot + lane * s->slots;
+  while (*slot != from) slot++;
+  *slot = to;
+}
+
+SlotState scheduler_slot(Scheduler *s, int chip, int slot) {
+  SlotState state = {0};
+  pthread_mutex_lock(&s->lock);
+  const Job *j = s->slot[chip * s->slots + slot];
+  if (j) state = (SlotState){true, j->counts, j->most};
+  pthread_mutex_unlock(&s->lock);
+  return state;
 }
 
 /* ---- sessions that are kept ---- */
@@ -255,6 +272,7 @@ static void close_stream(Scheduler *s, Lane *l, Stream *x, Finish finish) {
   pthread_mutex_lock(&s->lock);
   x->job->err = x->err;
   s->counts.running--;
+  set_slot(s, x->job->chip, x->job, NULL);
   finish_job(s, x->job, finish);
   pthread_mutex_unlock(&s->lock);
   stream_close(x);
@@ -266,7 +284,11 @@ static void admit(Scheduler *s, int lane) {
   for (;;) {
     pthread_mutex_lock(&s->lock);
     Job *j = s->queue ? take_job(s, lane) : NULL;
-    if (j) s->counts.running++;
+    if (j) {
+      s->counts.running++;
+      set_slot(s, lane, NULL, j);
+      j->counts.began = now_seconds();
+    }
     pthread_mutex_unlock(&s->lock);
     if (!j) return;
     Err err = {0};
@@ -275,20 +297,20 @@ static void admit(Scheduler *s, int lane) {
       pthread_mutex_lock(&s->lock);
       j->err = err;
       s->counts.running--;
+      set_slot(s, lane, j, NULL);
       finish_job(s, j, FINISH_ERROR);
       pthread_mutex_unlock(&s->lock);
       continue;
     }
     x->job = j;
-    j->counts.began = now_seconds();
     l->stream[l->streams++] = x;
     if (!open_session(l, x, &err) || !stream_open(x, j, l->chip, &err)) {
       x->err = err;
       close_stream(s, l, x, FINISH_ERROR);
       continue;
     }
-    j->counts.cached = (int)x->fed.n;
     pthread_mutex_lock(&s->lock);
+    j->counts.cached = (int)x->fed.n;
     s->counts.prompt_tokens += j->prompt.n;
     s->counts.cached_tokens += x->fed.n;
     pthread_mutex_unlock(&s->lock);
@@ -505,7 +527,8 @@ Scheduler *scheduler_new(const ServeChip *chip, int chips, int slots, int queue,
   s->ready_end = &s->ready;
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->work, NULL);
-  bool ok = (s->lane = mem_alloc((size_t)chips, sizeof *s->lane, err)) != NULL;
+  s->slot = mem_alloc((size_t)chips * (size_t)slots, sizeof(Job *), err);
+  bool ok = s->slot && (s->lane = mem_alloc((size_t)chips, sizeof *s->lane, err)) != NULL;
   for (int i = 0; ok && i < chips; i++) ok = open_lane(&s->lane[i], &chip[i], slots, err);
   if (ok && !(s->started = pthread_create(&s->thread, NULL, loop, s) == 0)) ok = err_set(err, "cannot start a thread");
   if (ok) return s;
@@ -529,6 +552,7 @@ void scheduler_free(Scheduler *s) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) mem_free(all[k]);
   }
   mem_free(s->lane);
+  mem_free(s->slot);
   pthread_mutex_destroy(&s->lock);
   pthread_cond_destroy(&s->work);
   mem_free(s);

@@ -26,6 +26,7 @@ typedef struct {
   const char *key_file;      /* one API key a line; NULL: no key is asked for */
   const char *cors;          /* origin to allow, "*" for all; NULL: none */
   int slots;                 /* replies made at a time, per chip */
+  bool hide_slots;           /* /slots says nothing */
   int queue;                 /* requests that may wait */
   int context;               /* tokens of a request at most; 0: the chip's */
 } ServeOptions;

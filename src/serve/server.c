@@ -41,6 +41,7 @@ static const Route route[] = {
     {"GET", "/health", DIALECT_OPENAI, true, run_health},
     {"GET", "/v1/health", DIALECT_OPENAI, true, run_health},
     {"GET", "/props", DIALECT_OPENAI, false, run_props},
+    {"GET", "/slots", DIALECT_OPENAI, false, run_slots},
     {"GET", "/metrics", DIALECT_OPENAI, false, run_metrics},
     {"POST", "/generate", DIALECT_NATIVE, false, run_generate},
     {"GET", "/models", DIALECT_NATIVE, false, run_native_models},
