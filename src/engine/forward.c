@@ -486,6 +486,7 @@ enum { PIECES_MOST = 8, PIECES_LEAST = 2 };
 static int cut(const Pass *p, const Phase *f) {
   int threads = pool_threads(p->e->pool), units = f->units(p), most = threads * PIECES_MOST, pieces = units / f->least;
   if (threads == 1) return units > 0;
+  pieces -= pieces % threads; /* as many for each */
   if (pieces > most) pieces = most;
   if (pieces < threads * PIECES_LEAST) pieces = threads * PIECES_LEAST;
   if (pieces > POOL_PIECES) pieces = POOL_PIECES;
