@@ -10,7 +10,7 @@
 #include "engine/tiles_avx512.h"
 
 enum { TOKENS = 16 /* of a register */, LEAST = 5 /* tokens that AMX is worth */, PARTS = 3 /* of so many tokens at a time, without folding */, PART = TOKENS * 64 };
-enum { LARGE = 32, SMALL = 8 /* groups */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */, SCRATCH = FOLDED + SLICE * TILE * 4 /* with the sums */ };
+enum { LARGE = 32, SMALL = 12 /* groups, at most */, SLICE = 512 /* tokens */, FOLDED = SMALL * 4 * PART /* bytes */, SCRATCH = FOLDED + SLICE * TILE * 4 /* with the sums */ };
 
 #define FENCE() __asm__ volatile("" ::: "memory")
 
@@ -188,7 +188,7 @@ static void narrow(MatmulJob *j, int from, int n, V table) {
 /* ---- more: weights of one tile are folded once for all tokens of a slice ----
  *
  * Columns in two levels of blocks: of a large one the activations of a slice stay in L2 while rows pass by, and sums of the ones
- * before stand in y; of a small one the folded weights stay in L1 while tokens pass by, and sums stand in `sum`. */
+ * before stand in y; of a small one the folded weights stay in L1, about, while tokens pass by, and sums stand in `sum`. */
 
 typedef struct {
   const MatmulJob *j;
@@ -267,8 +267,9 @@ static void wide(MatmulJob *j, int from, int slice, int n, V table, uint8_t *scr
   for (int large = 0; large < groups; large += LARGE)
     for (j->row = from; j->row < j->to; j->row += TILE) {
       Wide w = {.j = j, .last = groups - large < LARGE ? groups : large + LARGE, .folded = scratch, .sum = (int32_t(*)[2][HALF])(void *)(scratch + FOLDED)};
+      int left = w.last - large, blocks = (left + SMALL - 1) / SMALL, small = (left + blocks - 1) / blocks; /* of about the same size */
       for (w.from = large; w.from < w.last; w.from = w.to) {
-        w.to = w.last - w.from < SMALL ? w.last : w.from + SMALL;
+        w.to = w.last - w.from < small ? w.last : w.from + small;
         w.first = w.from == large;
         fold(j, w.from, w.to, table, scratch);
         wide_tokens(&w, slice, n);
