@@ -131,11 +131,14 @@ static Scale input_down(const Pass *p, int row, int8_t *a, int32_t *scratch) {
 
 static int padded(int n) { return (n + GROUP - 1) / GROUP * GROUP; }
 
+static void flip_bits(int8_t *a, size_t n, uint8_t flip) {
+  for (size_t i = 0; i < n; i++) a[i] = (int8_t)(a[i] ^ flip);
+}
+
 static void make_one(const Pass *p, InputFn *fn, int row, int cols, int8_t *a, Scale *x, int32_t *scratch) {
   *x = fn(p, row, a, scratch);
   memset(a + cols, 0, (size_t)(padded(cols) - cols));
-  if (p->flip && p->k->a_flip)
-    for (int i = 0; i < padded(cols); i++) a[i] = (int8_t)(a[i] ^ p->k->a_flip);
+  if (p->flip && p->k->a_flip) flip_bits(a, (size_t)padded(cols), p->k->a_flip);
 }
 
 /* The share of a phase that one call does, and on which thread. */
@@ -689,8 +692,7 @@ static void phase_flip(const Pass *p, Piece c) {
   size_t width = (size_t)p->e->widest;
   Span r = span_in(p->n, 1, c);
   phase_resume(p, c);
-  if (!p->k->a_flip) return;
-  for (size_t i = width * (size_t)r.from; i < width * (size_t)r.to; i++) p->b->a[i] = (int8_t)(p->b->a[i] ^ p->k->a_flip);
+  if (p->k->a_flip && r.from < r.to) flip_bits(p->b->a + width * (size_t)r.from, width * (size_t)(r.to - r.from), p->k->a_flip);
 }
 
 static const Phase flip = {"flip", units_rows, phase_flip, false, 1};

@@ -126,8 +126,13 @@ Step FN(butterfly_quant8)(int32_t *act, int n, int8_t *a) {
   return (Step){step.u, step.e + over};
 }
 
+/* In 32 bits: where the sum has another sign than both, it is too large for them. */
 void FN(add)(int32_t *restrict h, const int32_t *restrict y, int n) {
-  for (int i = 0; i < n; i++) h[i] = sat32((int64_t)h[i] + y[i]);
+  for (int i = 0; i < n; i++) {
+    int32_t sum = (int32_t)((uint32_t)h[i] + (uint32_t)y[i]), most = h[i] < 0 ? -INT32_MAX : INT32_MAX;
+    sum = ((h[i] ^ sum) & (y[i] ^ sum)) < 0 ? most : sum;
+    h[i] = sum < -INT32_MAX ? -INT32_MAX : sum;
+  }
 }
 
 void FN(finish_row)(const int32_t *restrict acc, const uint16_t *restrict row_scale, int n, int exponent, Scale x, int frac,
