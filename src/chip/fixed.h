@@ -4,6 +4,7 @@
 #ifndef BURIN_CHIP_FIXED_H
 #define BURIN_CHIP_FIXED_H
 
+#include <math.h>
 #include <stdint.h>
 
 /* Bit length of x; 0 for 0. */
@@ -21,14 +22,11 @@ static inline int32_t rsr_sat(int64_t x, int s) {
   return sat32((int64_t)sat32(x) * ((int64_t)1 << (s < -31 ? 31 : -s)));
 }
 
-/* floor(sqrt(x)), x < 2^63 */
+/* floor(sqrt(x)), x < 2^63.  A double's root is off by less than 2^-20, so that only its whole part may be off by 1. */
 static inline uint64_t isqrt(uint64_t x) {
-  uint64_t root = 0;
-  for (uint64_t bit = (uint64_t)1 << 31; bit; bit >>= 1) {
-    uint64_t t = root | bit;
-    if (t * t <= x) root = t;
-  }
-  return root;
+  uint64_t root = (uint64_t)sqrt((double)x);
+  if (root * root > x) return root - 1;
+  return (root + 1) * (root + 1) <= x ? root + 1 : root;
 }
 
 /* A positive scale M * 2^E with M in [2^15, 2^16). */

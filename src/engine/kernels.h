@@ -64,7 +64,12 @@ static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) 
 static inline void attention_finish(const int64_t *acc, uint64_t den, int most, int dims, int32_t *out) {
   int bits = bit_length(den), shift = bits + 6 - (most - 16);
   int64_t reciprocal = (int64_t)(((uint64_t)1 << (bits + 15)) / den);
-  for (int i = 0; i < dims; i++) out[i] = rsr_sat(acc[i] * reciprocal, shift);
+  if (shift < 1 || shift > 62) {
+    for (int i = 0; i < dims; i++) out[i] = rsr_sat(acc[i] * reciprocal, shift);
+    return;
+  }
+  int64_t half = (int64_t)1 << (shift - 1);
+  for (int i = 0; i < dims; i++) out[i] = sat32((acc[i] * reciprocal + half) >> shift); /* rsr_sat, as vectors can do it */
 }
 
 enum { ATTEND_ROWS = 16, ATTEND_UNIT = 16 };
