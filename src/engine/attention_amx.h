@@ -6,7 +6,7 @@
  */
 #include "engine/rows_avx512.h"
 
-/* Quads of a register that holds queries. */
+/* Quads of a register that holds queries: of equal parts. */
 static int quads_of(int head_dim) {
   int all = head_dim / 4, quads = all < QUADS ? all : QUADS;
   while (all % quads) quads--;

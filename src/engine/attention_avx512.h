@@ -72,7 +72,7 @@ enum { SOME = 4 };
 
 static void begin_scores(Queries *q) {
   for (int i = 0; i < q->n; i++) {
-    q->part[i] = 0; /* keys as k + 128, as above */
+    q->part[i] = 0; /* where sums begin: keys as k + 128, as above */
     for (int d = 0; d < q->kv->head_dim; d++) q->part[i] -= 128 * q->q[(size_t)i * q->apart + (size_t)d];
   }
 }

@@ -19,7 +19,7 @@ typedef struct {
   int to, later; /* query i sees the positions before to + i * later */
   int lines;     /* of a page's keys or values, to be fetched a query */
   size_t z_query, z_page; /* from a query's scores to the next one's, from a page's to the next one's */
-  int32_t part[QUERIES]; /* for begin_scores and dot_page */
+  int32_t part[QUERIES]; /* what begin_scores tells dot_page */
 } Queries;
 
 static KvCell page_of(const Queries *q, int page) { return kv_cell(q->kv->page[page] + q->kv->offset, q->kv->head_dim); }
