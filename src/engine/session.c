@@ -150,6 +150,27 @@ static bool appended_room(Engine *e, size_t rows, size_t logits, size_t hidden, 
   return rows <= b->rows && logits <= b->logits_cap && hidden <= b->hidden_cap;
 }
 
+/* Logits and hidden states to where they belong: megabytes where sessions are many. */
+typedef struct {
+  const Append *a;
+  int n;
+  const int32_t *logits, *hidden;
+} Handout;
+
+static void hand_out(void *arg, int piece, int pieces) {
+  const Handout *o = arg;
+  const int32_t *z = o->logits, *h = o->hidden;
+  for (int i = 0; i < o->n; i++) {
+    const Append *a = &o->a[i];
+    size_t dim = (size_t)a->session->engine->chip->shape.dim, vocab = (size_t)a->session->engine->chip->shape.vocab;
+    bool mine = i % pieces == piece;
+    if (a->hidden && mine) memcpy(a->hidden, h, (size_t)a->n * dim * sizeof *h);
+    if (a->logits && mine) memcpy(a->session->logits, z, vocab * sizeof *z);
+    if (o->hidden) h += (size_t)a->n * dim;
+    if (a->logits) z += vocab;
+  }
+}
+
 bool sessions_append(const Append *a, int n, Err *err) {
   if (n < 1) return err_set(err, "no sessions: expected at least one");
   Engine *e = a[0].session->engine;
@@ -169,14 +190,11 @@ bool sessions_append(const Append *a, int n, Err *err) {
     for (int k = 0; k < a[i].n; k++)
       *row++ = (Row){a[i].session, a[i].tokens[k], a[i].session->position + k, a[i].logits && k == a[i].n - 1};
   if (!forward_layers(e, b->row, (int)rows, 0, e->chip->shape.layers, hidden ? b->hidden : NULL, b->logits, err)) return false;
-  const int32_t *z = b->logits, *h = b->hidden;
-  for (int i = 0; i < n; h += (size_t)a[i].n * dim, i++) {
+  Handout out = {a, n, b->logits, hidden ? b->hidden : NULL};
+  if (n > 1) pool_run(e->pool, hand_out, &out);
+  else hand_out(&out, 0, 1);
+  for (int i = 0; i < n; i++) {
     Session *s = a[i].session;
-    if (a[i].hidden) memcpy(a[i].hidden, h, (size_t)a[i].n * dim * sizeof *h);
-    if (a[i].logits) {
-      memcpy(s->logits, z, vocab * sizeof *z);
-      z += vocab;
-    }
     s->ahead.n = 0;
     memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
     s->position += a[i].n;
