@@ -166,11 +166,49 @@ static inline __attribute__((always_inline)) void tile_narrow(const MatmulJob *j
       for (int h = 0; h < 2; h++) store_half(j, (i + 1 < parts ? i * tokens : last) + t, h, load(acc[i][h][t]));
 }
 
+enum { EIGHT = 8 };
+
+/* The same for up to 8 tokens, whose sums stay in registers.  sum: scratch; what it holds for tokens that are not there is not used. */
+static inline __attribute__((always_inline)) void tile_eight(const MatmulJob *j, int bits, int n, V table, int32_t sum[2][2][EIGHT][HALF]) {
+  _Alignas(64) uint8_t level[2][2 * PART];
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int groups = j->p->groups;
+  V acc[2][EIGHT];
+  for (int h = 0; h < 2; h++)
+    for (int t = 0; t < EIGHT; t++) acc[h][t] = _mm512_setzero_si512();
+  for (int g = -1; g <= groups; g++) {
+    if (g + 1 < groups) level_group(j, bits, g + 1, table, level[(g + 1) % 2]);
+    FENCE();
+    if (g >= 0 && g < groups) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_loadd(6, j->a + g * GROUP, j->a_stride);
+      _tile_loadd(7, level[g % 2], 64);
+      _tile_dpbusd(0, 6, 7);
+      _tile_loadd(7, level[g % 2] + PART, 64);
+      _tile_dpbusd(1, 6, 7);
+      _tile_stored(0, sum[g % 2][0], 64);
+      _tile_stored(1, sum[g % 2][1], 64);
+    }
+    FENCE();
+    if (g < 1) continue;
+    for (int h = 0; h < 2; h++) {
+      V s = scales_of(tile + scales_at(g - 1, bits) + h * HALF);
+#pragma GCC unroll 8
+      for (int t = 0; t < EIGHT; t++) acc[h][t] = _mm512_add_epi32(acc[h][t], _mm512_mullo_epi32(load(sum[(g - 1) % 2][h][t]), s));
+    }
+  }
+  for (int t = 0; t < n; t++)
+    for (int h = 0; h < 2; h++) store_half(j, t, h, acc[h][t]);
+}
+
 static inline __attribute__((always_inline)) void narrow_bits(MatmulJob *j, int bits, int from, int n, V table) {
   int parts = (n + TOKENS - 1) / TOKENS, tokens = (n + parts - 1) / parts;
+  _Alignas(64) int32_t sum[2][2][EIGHT][HALF] = {0};
   configure_narrow(tokens);
   for (j->row = from; j->row < j->to; j->row += TILE) {
-    if (parts == 1) tile_narrow(j, bits, n, 1, tokens, table);
+    if (n <= EIGHT) tile_eight(j, bits, n, table, sum);
+    else if (parts == 1) tile_narrow(j, bits, n, 1, tokens, table);
     else if (parts == 2) tile_narrow(j, bits, n, 2, tokens, table);
     else tile_narrow(j, bits, n, 3, tokens, table);
   }
