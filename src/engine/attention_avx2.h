@@ -1,5 +1,5 @@
-/* engine/attention_avx2: the inner loops of attention with AVX2, and AVX-VNNI where there is any.  Included by attention.h; the integers are those of attention_head in
- * chip/arith.c.
+/* engine/attention_avx2: the inner loops of attention with AVX2, and AVX-VNNI where there is any.  Included by attention.h; the integers
+ * are those of attention_head in chip/arith.c.
  */
 #include <immintrin.h>
 
