@@ -19,14 +19,17 @@ static inline void fetch(const int8_t *p, size_t bytes) {
 #ifdef __AVX2__
 #include "engine/attention_avx2.h"
 #else
+typedef const uint16_t *BlockSteps; /* of the keys of a block */
+static inline BlockSteps block_steps(const uint16_t *k_step) { return k_step; }
+
 /* z[16] <- scores of a block of keys; most rises to the largest of the first n. */
-static inline void score_block(const int8_t *restrict k, const int8_t *restrict q, size_t quads, Step q_step, const uint16_t *k_step, int n, int32_t *restrict z, int32_t *most) {
+static inline void score_block(const int8_t *restrict k, const int8_t *restrict q, size_t quads, Step q_step, const BlockSteps *k_step, int n, int32_t *restrict z, int32_t *most) {
   int32_t dot[KV_BLOCK] = {0};
   for (size_t i = 0; i < quads; i++)
     for (size_t j = 0; j < KV_BLOCK; j++)
       for (size_t d = 0; d < 4; d++) dot[j] += (int32_t)((int16_t)k[64 * i + 4 * j + d] * (int16_t)q[4 * i + d]);
   for (int i = 0; i < KV_BLOCK && i < n; i++) {
-    z[i] = score_of(dot[i], q_step, step_unpack(k_step[i]));
+    z[i] = score_of(dot[i], q_step, step_unpack((*k_step)[i]));
     *most = z[i] > *most ? z[i] : *most;
   }
 }
@@ -61,9 +64,11 @@ static inline void add_values(const int8_t *restrict v, int heads, size_t quads,
  * the last dimension.  next: keys that come next, or NULL. */
 static void score_page(KvCell c, int heads, const int8_t *q, size_t apart, const Step *q_step, size_t quads, int n, const int8_t *next, int32_t *z, size_t stride, int32_t *top) {
   if (next) fetch(next, KV_PAGE * 4 * quads);
-  for (int at = 0; at < n; at += KV_BLOCK)
+  for (int at = 0; at < n; at += KV_BLOCK) {
+    BlockSteps k_step = block_steps(c.k_step + at);
     for (int h = 0; h < heads; h++)
-      score_block(c.k + (size_t)at * quads * 4, q + (size_t)h * apart, quads, q_step[h], c.k_step + at, n - at, z + (size_t)h * stride + at, &top[h]);
+      score_block(c.k + (size_t)at * quads * 4, q + (size_t)h * apart, quads, q_step[h], &k_step, n - at, z + (size_t)h * stride + at, &top[h]);
+  }
 }
 
 /* The weights of n positions of a page from their scores z (heads, stride): den[heads] += their sums; acc (heads, 4 quads) += (weights

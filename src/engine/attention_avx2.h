@@ -23,18 +23,31 @@ static inline __m256i dot_pairs(__m256i sum, __m256i x, __m256i w) {
 /* 2^e, from e's bits. */
 static inline __m256d power_of_two(__m256i e) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_add_epi64(e, _mm256_set1_epi64x(1023)), 52)); }
 
+/* Steps of the keys of a block in units of 2^-16. */
+typedef struct {
+  __m256d step[4];
+} BlockSteps;
+
+static inline BlockSteps block_steps(const uint16_t *k_step) {
+  BlockSteps s;
+  for (int i = 0; i < 4; i++) {
+    __m128i step = _mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)(k_step + 4 * i))); /* step_unpack */
+    s.step[i] = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm_and_si128(step, _mm_set1_epi32(511))), power_of_two(_mm256_cvtepu32_epi64(_mm_srli_epi32(step, 9))));
+  }
+  return s;
+}
+
 /* score_of 4 dot products in doubles, which are exact here: a product has at most 24 + 18 bits, and where it has a fraction, so has the
  * sum with 1/2; larger ones end at the clamp. */
-static inline __m128i four_scores(__m128i dot, __m128i k_step, __m256d unit) {
+static inline __m128i four_scores(__m128i dot, __m256d step, __m256d unit) {
   const __m256d most = _mm256_set1_pd(INT32_MAX), least = _mm256_set1_pd(-INT32_MAX);
-  __m256d step = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm_and_si128(k_step, _mm_set1_epi32(511))), power_of_two(_mm256_cvtepu32_epi64(_mm_srli_epi32(k_step, 9))));
   __m256d v = _mm256_add_pd(_mm256_mul_pd(_mm256_cvtepi32_pd(dot), _mm256_mul_pd(step, unit)), _mm256_set1_pd(0.5));
   return _mm256_cvttpd_epi32(_mm256_floor_pd(_mm256_max_pd(_mm256_min_pd(v, most), least)));
 }
 
 /* z[16] <- scores of a block of keys; most rises to the largest of the first n.  |q| times sign(q) k: pairs stay within
  * 2 * 127 * 127 < 2^15. */
-static inline void score_block(const int8_t *k, const int8_t *q, size_t quads, Step q_step, const uint16_t *k_step, int n, int32_t *z, int32_t *most) {
+static inline void score_block(const int8_t *k, const int8_t *q, size_t quads, Step q_step, const BlockSteps *k_step, int n, int32_t *z, int32_t *most) {
   __m256i a = _mm256_setzero_si256(), b = a;
   for (size_t i = 0; i < quads; i++) {
     int32_t word;
@@ -48,8 +61,8 @@ static inline void score_block(const int8_t *k, const int8_t *q, size_t quads, S
   const __m256i first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), least = _mm256_set1_epi32(-INT32_MAX);
   __m256i largest = least;
   for (int i = 0; i < 2; i++) {
-    __m256i dot = i ? b : a, step = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(k_step + 8 * i)));
-    __m256i s = _mm256_setr_m128i(four_scores(_mm256_castsi256_si128(dot), _mm256_castsi256_si128(step), unit), four_scores(_mm256_extracti128_si256(dot, 1), _mm256_extracti128_si256(step, 1), unit));
+    __m256i dot = i ? b : a;
+    __m256i s = _mm256_setr_m128i(four_scores(_mm256_castsi256_si128(dot), k_step->step[2 * i], unit), four_scores(_mm256_extracti128_si256(dot, 1), k_step->step[2 * i + 1], unit));
     _mm256_storeu_si256((__m256i *)(z + 8 * i), s);
     __m256i used = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8 * i), first);
     largest = _mm256_max_epi32(largest, _mm256_blendv_epi8(least, s, used));
