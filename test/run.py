@@ -819,7 +819,7 @@ class Terminal:
     def until(self, pattern, seconds=30):
         end = time.time() + seconds
         while time.time() < end:
-            screen = self.tmux("capture-pane", "-p", "-S", "-200").rstrip()
+            screen = "\n".join(l.rstrip() for l in self.tmux("capture-pane", "-p", "-J", "-S", "-200").rstrip().split("\n"))  # wrapped lines joined
             if re.search(pattern, screen, re.S):
                 return
             time.sleep(0.1)
