@@ -84,8 +84,6 @@ static void values_page(KvCell c, int heads, size_t quads, int n, const int8_t *
 }
 #endif
 
-static KvCell cell_of(const KvCells *kv, int page) { return kv_cell(kv->page[page] + kv->offset, kv->head_dim); }
-
 static int used_of(int n, int page) { return n - page * KV_PAGE < KV_PAGE ? n - page * KV_PAGE : KV_PAGE; }
 
 static int scores(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {
@@ -94,9 +92,9 @@ static int scores(const KvCells *kv, const int8_t *q, const Step *q_step, int he
   int most = 0; /* the exponent of a step stands in its upper bits */
   for (int h = 0; h < heads; h++) top[h] = -INT32_MAX;
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
-    KvCell c = cell_of(kv, p);
+    KvCell c = kv_page_cell(kv, p);
     int n = used_of(to, p);
-    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? cell_of(kv, p + AHEAD).k : NULL;
+    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? kv_page_cell(kv, p + AHEAD).k : NULL;
     for (int h = 0; h < heads; h += HEADS) {
       int some = heads - h < HEADS ? heads - h : HEADS;
       const int8_t *at = q + (size_t)h * hd;
@@ -114,9 +112,9 @@ static void values(const KvCells *kv, int heads, int from, int to, const int32_t
   memset(acc, 0, (size_t)heads * 4 * quads * sizeof *acc);
   memset(den, 0, (size_t)heads * sizeof *den);
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
-    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? cell_of(kv, p + AHEAD).v : NULL;
+    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? kv_page_cell(kv, p + AHEAD).v : NULL;
     for (int h = 0; h < heads; h += HEADS)
-      values_page(cell_of(kv, p), heads - h < HEADS ? heads - h : HEADS, quads, used_of(to, p), h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, top + h, most,
+      values_page(kv_page_cell(kv, p), heads - h < HEADS ? heads - h : HEADS, quads, used_of(to, p), h ? NULL : next, z + (size_t)h * stride + (size_t)p * KV_PAGE, stride, top + h, most,
                   den + h, acc + (size_t)h * 4 * quads);
   }
 }

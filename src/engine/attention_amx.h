@@ -63,7 +63,7 @@ static void add_dims(const Queries *q, const Weights *w, int page, int n, int d,
   _tile_zero(2);
   _tile_zero(3);
   for (int p = 0; p < n; p++) {
-    const int8_t *v = page_of(q, page + p).v + 4 * d;
+    const int8_t *v = kv_page_cell(q->kv, page + p).v + 4 * d;
     _tile_loadd(6, w->byte[p][0], KV_PAGE);
     _tile_loadd(5, w->byte[p][1], KV_PAGE);
     _tile_loadd(7, v, apart);

@@ -111,7 +111,7 @@ static inline __attribute__((always_inline)) void add_some(const Queries *q, con
   for (int i = 0; i < count; i++)
     for (int k = 0; k < 4; k++) s[i][k] = _mm512_setzero_si512();
   for (int p = 0; p < n; p++) {
-    const int8_t *v = page_of(q, page + p).v + 4 * d;
+    const int8_t *v = kv_page_cell(q->kv, page + p).v + 4 * d;
     for (int j = 0; j < KV_PAGE; j += 4, v += apart) {
       __m512i x = _mm512_maskz_loadu_epi32((__mmask16)used, v), y = _mm512_maskz_loadu_epi32((__mmask16)(used >> 16), v + 4 * DIMS);
 #pragma GCC unroll 4

@@ -49,6 +49,8 @@ typedef struct {
   int head_dim;
 } KvCells;
 
+static inline KvCell kv_page_cell(const KvCells *kv, int page) { return kv_cell(kv->page[page] + kv->offset, kv->head_dim); }
+
 /* ---- pages ---- */
 typedef struct KvPool KvPool;
 

@@ -22,8 +22,6 @@ typedef struct {
   int32_t part[QUERIES]; /* what begin_scores tells dot_page */
 } Queries;
 
-static KvCell page_of(const Queries *q, int page) { return kv_cell(q->kv->page[page] + q->kv->offset, q->kv->head_dim); }
-
 static int pages_of(const Queries *q) { return (q->to + (q->n - 1) * q->later + KV_PAGE - 1) / KV_PAGE; }
 
 /* Positions of a page that query i sees: 0 to KV_PAGE. */
@@ -103,7 +101,7 @@ static void score_setup(const Queries *q, ScoreRow *row) {
 }
 
 static void finish_page(const Queries *q, int page, int32_t dot[4][QUERIES][KV_BLOCK], ScoreRow *row, int32_t *z) {
-  KvCell c = page_of(q, page), next = page_of(q, page + FETCH_AHEAD < pages_of(q) ? page + FETCH_AHEAD : page);
+  KvCell c = kv_page_cell(q->kv, page), next = kv_page_cell(q->kv, page + FETCH_AHEAD < pages_of(q) ? page + FETCH_AHEAD : page);
   __m512d key[4][2], largest = _mm512_setzero_pd();
   for (int b = 0; b < 8; b++) {
     key[b / 2][b % 2] = key_steps(c.k_step + 8 * b);
@@ -130,7 +128,7 @@ static void score_pages(Queries *q, int32_t *z, int32_t *top, int *most) {
   begin_scores(q);
   for (int p = 0; p <= pages; p++) {
     if (p < pages) {
-      KvCell c = page_of(q, p);
+      KvCell c = kv_page_cell(q->kv, p);
       dot_page(q, c.k, dot[p % 2]);
       if (seen_of(q, 0, p) == KV_PAGE) steps = largest_steps(c.v_step, KV_PAGE, steps), whole = p + 1;
     }
@@ -140,7 +138,7 @@ static void score_pages(Queries *q, int32_t *z, int32_t *top, int *most) {
   }
   for (int i = 0; i < q->n; i++) {
     __m512i all = steps;
-    for (int p = whole; p < pages; p++) all = largest_steps(page_of(q, p).v_step, seen_of(q, i, p), all);
+    for (int p = whole; p < pages; p++) all = largest_steps(kv_page_cell(q->kv, p).v_step, seen_of(q, i, p), all);
     most[i] = largest_word(all) >> 9;
     top[i] = _mm512_reduce_max_epi32(row[i].top);
   }
@@ -174,7 +172,7 @@ static void value_pages(const Queries *q, int from, const int32_t *z, const int3
     __m512i sum[QUERIES];
     for (int i = 0; i < q->n; i++) sum[i] = _mm512_setzero_si512();
     for (int p = 0; p < n; p++) {
-      KvCell c = page_of(q, page + p);
+      KvCell c = kv_page_cell(q->kv, page + p);
       const ValueSteps steps = value_steps(c.v_step);
       for (int i = 0; i < q->n; i++) {
         fetch_part(q, c.v, i);
