@@ -30,7 +30,7 @@ MACHINE := $(shell uname -m)
 # Files named *_isa.c are compiled once for each instruction set; kernel_<isa>.c with that set's flags.
 ISA_scalar :=
 ISA_avx2 := -mavx2 -mbmi2
-ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
 ISA_avxvnni := $(ISA_avx2) -mavxvnni
 ISA_amx := $(ISA_avx512) -mamx-tile -mamx-int8
 ISAS := scalar

@@ -221,6 +221,42 @@ static void rotations_are_equal(void **s) {
   }
 }
 
+/* Heads of a row together: turned and quantised as each alone, or quantised only. */
+static void small_heads_are_equal(void **s) {
+  (void)s;
+  Pcg p = pcg_seed(7, 0);
+  enum { MOST = 11, N = MOST * SMALL_DIM };
+  for (int round = 0; round < 5000; round++) {
+    int heads = random_in(&p, 1, MOST), shift = random_in(&p, 0, 31);
+    int32_t cos_sin[SMALL_DIM], head[N], want[N], mine[N];
+    int8_t a[N], b[N];
+    Step step[MOST], found[MOST];
+    int16_t high[ROTARY_LOW * SMALL_DIM], low[ROTARY_LOW * SMALL_DIM];
+    for (size_t i = 0; i < sizeof low / sizeof *low; i++) high[i] = (int16_t)random_in(&p, -32767, 32767), low[i] = (int16_t)random_in(&p, -32767, 32767);
+    Chip c = {.shape = {.rotary_dims = SMALL_DIM, .pairs = round & 1 ? CHIP_PAIRS_HALVES : CHIP_PAIRS_ADJACENT, .context = 4096}, .rotary_high = high, .rotary_low = low};
+    int position = random_in(&p, 0, ROTARY_LOW - 1);
+    for (int i = 0; i < SMALL_DIM / 2; i++) rotary_pair(&c, position, i, &cos_sin[2 * i], &cos_sin[2 * i + 1]);
+    for (int i = 0; i < N; i++) head[i] = i / SMALL_DIM % 5 == 4 ? 0 : wild(&p) >> shift;
+    for (int turn = 0; turn < 2; turn++) {
+      memcpy(want, head, sizeof want);
+      for (int h = 0; h < heads; h++) {
+        if (turn) rotary_apply(&c, position, want + h * SMALL_DIM);
+        step[h] = quant8(want + h * SMALL_DIM, SMALL_DIM, a + h * SMALL_DIM);
+      }
+      for (int i = 0; i < isas; i++) {
+        if (!kernels[i]->rotate_small) continue;
+        memcpy(mine, head, sizeof mine);
+        memset(b, 99, sizeof b);
+        kernels[i]->rotate_small(&c.shape, turn ? cos_sin : NULL, mine, heads, b, found);
+        assert_memory_equal(want, mine, sizeof want);
+        assert_memory_equal(a, b, (size_t)heads * SMALL_DIM);
+        for (int h = 0; h < heads; h++) assert_true(found[h].u == step[h].u && found[h].e == step[h].e);
+        for (int k = heads * SMALL_DIM; k < N; k++) assert_int_equal(b[k], 99);
+      }
+    }
+  }
+}
+
 enum { HEADS_MOST = 6, WIDEST = 1024 };
 
 /* out (heads, head_dim) in `ranges` parts. */
@@ -256,8 +292,8 @@ static void attention_is_equal(void **s) {
   static int8_t q[HEADS_MOST * WIDEST], k[MOST * HD], v[MOST * HD];
   static uint16_t k_step[MOST], v_step[MOST];
   static int32_t a[HEADS_MOST * WIDEST], b[HEADS_MOST * WIDEST], z[HEADS_MOST * (MOST + KV_PAGE)];
-  for (int round = 0; round < 150; round++) {
-    int hd = random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
+  for (int round = 0; round < 300; round++) {
+    int hd = round % 2 ? SMALL_DIM : random_in(&p, 0, 2) ? 64 : random_in(&p, 1, 64) * 2, n = random_in(&p, 0, 3) ? random_in(&p, 1, 80) : random_in(&p, 500, MOST);
     int spread = random_in(&p, -14, 16), heads = random_in(&p, 1, HEADS_MOST);
     Step q_step[HEADS_MOST];
     for (int h = 0; h < heads; h++) q_step[h] = (Step){random_in(&p, 130, 258), random_in(&p, -14, 16)};
@@ -268,7 +304,7 @@ static void attention_is_equal(void **s) {
     }
     for (int i = 0; i < n * hd; i++) k[i] = (int8_t)random_in(&p, -127, 127), v[i] = (int8_t)(i % 97 ? random_in(&p, -127, 127) : 127);
     if (round % 10 == 0) { /* the largest scores that steps can say: both clamps */
-      hd = WIDEST;
+      hd = round % 20 ? SMALL_DIM : WIDEST;
       n = random_in(&p, 1, 80);
       for (int h = 0; h < heads; h++) q_step[h] = (Step){258, 16};
       for (int i = 0; i < heads * hd; i++) q[i] = (int8_t)(i / hd % 2 ? -127 : 127);
@@ -288,6 +324,10 @@ static void attention_is_equal(void **s) {
     for (int h = 0; h < heads; h++) attention_head(q + h * hd, q_step[h], (KvView){k, v, k_step, v_step, (size_t)hd}, n, hd, a + h * hd);
     for (int i = 0; i < isas; i++) {
       attend(kernels[i], &(KvCells){page, offset, hd}, heads, q, q_step, n, random_in(&p, 1, 5), z, b);
+      assert_memory_equal(a, b, 4 * (size_t)(heads * hd));
+      if (hd != SMALL_DIM || !kernels[i]->attend_small) continue;
+      memset(b, 0, 4 * (size_t)(heads * hd));
+      kernels[i]->attend_small(&(KvCells){page, offset, hd}, q, q_step, heads, n, z, attention_stride(n), b);
       assert_memory_equal(a, b, 4 * (size_t)(heads * hd));
     }
     for (int j = 0; j < PAGES; j++) free(page[j]);
@@ -533,7 +573,7 @@ static void guesses_change_nothing(void **s) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(weighing_checks), cmocka_unit_test(vectors_are_equal),
-                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(attention_is_equal), cmocka_unit_test(attention_of_rows_is_equal),
+                                     cmocka_unit_test(rotations_are_equal), cmocka_unit_test(small_heads_are_equal), cmocka_unit_test(attention_is_equal), cmocka_unit_test(attention_of_rows_is_equal),
                                      cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart), cmocka_unit_test(guesses_change_nothing)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }

@@ -43,10 +43,7 @@ static inline __attribute__((always_inline)) void score_heads(const int count, K
     __m512d low = key_steps(c.k_step + at), high = key_steps(c.k_step + at + 8);
 #pragma GCC unroll 4
     for (int h = 0; h < count; h++) {
-      __m512i dot = _mm512_add_epi32(even[h], odd[h]);
-      __m256i s0 = eight_scores(_mm512_castsi512_si256(dot), _mm512_mul_pd(low, unit[h]), false);
-      __m256i s1 = eight_scores(_mm512_extracti64x4_epi64(dot, 1), _mm512_mul_pd(high, unit[h]), false);
-      __m512i s = _mm512_inserti64x4(_mm512_castsi256_si512(s0), s1, 1);
+      __m512i s = sixteen_scores(_mm512_add_epi32(even[h], odd[h]), _mm512_mul_pd(low, unit[h]), _mm512_mul_pd(high, unit[h]), false);
       most[h] = _mm512_mask_max_epi32(most[h], used, most[h], s);
       _mm512_storeu_si512(z + (size_t)h * stride + at, s);
     }

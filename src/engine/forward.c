@@ -250,6 +250,31 @@ static void rotate_unit(const Pass *p, int row, int u, const int32_t *cos_sin) {
   kv_store(kv.page[position / KV_PAGE] + kv.offset, s->head_dim, position % KV_PAGE, k, k_step, v, v_step);
 }
 
+/* Heads that a row turns together: for each a call of its own would cost more than its work. */
+static bool small_heads(const Pass *p) { return p->k->rotate_small && p->s->head_dim == SMALL_DIM && p->s->rotary_dims == SMALL_DIM; }
+
+static void rotate_row(const Pass *p, int row) {
+  enum { SOME = 16 };
+  const ChipShape *s = p->s;
+  const int32_t *cos_sin = p->b->cos_sin + (size_t)row * SMALL_DIM;
+  int32_t *head = p->b->qkv + (size_t)row * (size_t)(s->heads + 2 * s->kv_heads) * SMALL_DIM;
+  size_t at = (size_t)row * (size_t)s->heads;
+  p->k->rotate_small(s, cos_sin, head, s->heads, p->b->q8 + at * SMALL_DIM, p->b->q_step + at);
+  head += s->heads * SMALL_DIM;
+  int position = p->row[row].position;
+  for (int i = 0; i < s->kv_heads; i += SOME, head += SOME * SMALL_DIM) {
+    int n = s->kv_heads - i < SOME ? s->kv_heads - i : SOME;
+    int8_t k[SOME * SMALL_DIM], v[SOME * SMALL_DIM];
+    Step k_step[SOME], v_step[SOME];
+    p->k->rotate_small(s, cos_sin, head, n, k, k_step);
+    p->k->rotate_small(s, NULL, head + s->kv_heads * SMALL_DIM, n, v, v_step);
+    for (int u = 0; u < n; u++) {
+      KvCells kv = session_cells(p->row[row].session, p->layer, i + u);
+      kv_store(kv.page[position / KV_PAGE] + kv.offset, SMALL_DIM, position % KV_PAGE, k + u * SMALL_DIM, k_step[u], v + u * SMALL_DIM, v_step[u]);
+    }
+  }
+}
+
 static void rotate_here(const Pass *p, int row, int u) { rotate_unit(p, row, u, p->b->cos_sin + (size_t)row * (size_t)p->s->rotary_dims); }
 
 static int group_of(const Pass *p) { return p->s->heads / p->s->kv_heads; }
@@ -262,12 +287,14 @@ static int heads_together(const Pass *p) { return p->n * p->s->kv_heads < pool_t
 /* Attention itself rotates what only it reads: a phase less. */
 static bool rotates_inside(const Pass *p) { return p->apart && p->ranges == 1 && heads_together(p) == group_of(p); }
 
-static int units_rotate(const Pass *p) { return rotates_inside(p) ? 0 : p->n * (p->s->heads + p->s->kv_heads); }
+static int units_rotate(const Pass *p) { return rotates_inside(p) ? 0 : small_heads(p) ? p->n : p->n * (p->s->heads + p->s->kv_heads); }
 
 static void phase_rotate(const Pass *p, Piece c) {
-  int units = p->s->heads + p->s->kv_heads;
+  int units = small_heads(p) ? 1 : p->s->heads + p->s->kv_heads;
   Span r = span_in(p->n * units, 1, c);
-  for (int i = r.from; i < r.to; i++) rotate_here(p, i / units, i % units);
+  for (int i = r.from; i < r.to; i++)
+    if (small_heads(p)) rotate_row(p, i);
+    else rotate_here(p, i / units, i % units);
 }
 
 /* ---- attention: whole, or in ranges of positions where a few long timelines would leave threads without work ---- */
@@ -307,13 +334,19 @@ static void phase_attention(const Pass *p, Piece c) {
     Attended x = p->b->attended[u];
     size_t i = (size_t)x.row * heads + (size_t)x.head;
     int n = p->row[x.row].position + 1;
-    if (rotates_inside(p)) {
+    if (rotates_inside(p) && c.of == 1 && small_heads(p)) {
+      if (x.head == 0) rotate_row(p, x.row);
+    } else if (rotates_inside(p)) {
       rotate_here(p, x.row, p->s->heads + x.head / x.heads);
       for (int h = 0; h < x.heads; h++) rotate_here(p, x.row, x.head + h);
     }
     KvCells kv = cells_of(p, x.row, x.head);
     if (x.rows > 1) {
       p->k->attend(&kv, p->b->q8 + i * hd, heads * hd, p->b->q_step + i, heads, x.rows, n, w->scores, w->sums, p->b->att + i * hd, heads * hd);
+      continue;
+    }
+    if (p->k->attend_small && hd == SMALL_DIM) {
+      p->k->attend_small(&kv, p->b->q8 + i * hd, p->b->q_step + i, x.heads, n, w->scores, stride, p->b->att + i * hd);
       continue;
     }
     int most = p->k->scores(&kv, p->b->q8 + i * hd, p->b->q_step + i, x.heads, 0, n, w->scores, stride, w->top);

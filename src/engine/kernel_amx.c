@@ -331,5 +331,5 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
 
 const Kernels kernels_amx = {
     .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul, .scratch = SCRATCH,
-    .scores = scores_avx512, .values = values_avx512, .attend = attend, OPS(avx512),
+    .scores = scores_avx512, .values = values_avx512, .attend = attend, SMALL(avx512), OPS(avx512),
 };

@@ -235,7 +235,9 @@ void values_avx512(const KvCells *kv, int heads, int from, int to, const int32_t
   values(kv, heads, from, to, z, stride, top, most, den, acc);
 }
 
+#include "engine/small_avx512.h"
+
 const Kernels kernels_avx512 = {
     .a_flip = 128, .weigh = weigh_avx512, .matmul = matmul_avx512,
-    ATTENTION, .attend = attend_rows, OPS(avx512),
+    ATTENTION, .attend = attend_rows, SMALL(avx512), OPS(avx512),
 };

@@ -72,7 +72,7 @@ static inline void attention_finish(const int64_t *acc, uint64_t den, int most, 
   for (int i = 0; i < dims; i++) out[i] = sat32((acc[i] * reciprocal + half) >> shift); /* rsr_sat, as vectors can do it */
 }
 
-enum { ATTEND_ROWS = 16, ATTEND_UNIT = 16 };
+enum { ATTEND_ROWS = 16, ATTEND_UNIT = 16, SMALL_DIM = 8 };
 
 typedef struct {
   uint8_t a_flip;       /* bits to flip in every activation byte before matmul: 128 makes s8 into u8 + 128; corrections undo it */
@@ -104,6 +104,11 @@ typedef struct {
    * q, q_step and out: of the first row, the next ones so far apart; z: rows * attention_stride(n + rows); acc: rows * head_dim. */
   void (*attend)(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out,
                  size_t out_apart);
+  /* Heads of SMALL_DIM dimensions, all of them rotary, or NULL: they are as others.
+   * Rotates `heads` of them, head (heads, SMALL_DIM), cos_sin NULL: does not, and quantises them: a (heads, SMALL_DIM), step[heads]. */
+  void (*rotate_small)(const ChipShape *s, const int32_t *cos_sin, int32_t *head, int heads, int8_t *a, Step *step);
+  /* Attention of query heads that share a key-value head over its n positions; z (heads, stride) as above, out (heads, SMALL_DIM). */
+  void (*attend_small)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *z, size_t stride, int32_t *out);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
   Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
@@ -119,6 +124,8 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx5
   .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .gate = gate_##isa, .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
 /* Those of engine/attention.h. */
 #define ATTENTION .scores = scores, .values = values
+/* Those for heads of SMALL_DIM dimensions. */
+#define SMALL(isa) .rotate_small = rotate_small_##isa, .attend_small = attend_small_##isa
 #define DECLARE_OPS(isa)                                                                                     \
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
@@ -130,5 +137,7 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx5
 DECLARE_OPS(scalar)
 DECLARE_OPS(avx2)
 DECLARE_OPS(avx512)
+void rotate_small_avx512(const ChipShape *s, const int32_t *cos_sin, int32_t *head, int heads, int8_t *a, Step *step);
+void attend_small_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *z, size_t stride, int32_t *out);
 
 #endif

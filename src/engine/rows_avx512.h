@@ -59,9 +59,7 @@ static void add_dims(const Queries *q, const Weights *w, int page, int n, int d,
 static inline __attribute__((always_inline)) __m512i score_row(const int32_t *dot, __m512d key[4][2], __m512d unit, int seen, const bool bounded, __m512i most, int32_t *z) {
 #pragma GCC unroll 4
   for (int b = 0; b < 4; b++, dot += QUERIES * KV_BLOCK) {
-    __m256i low = eight_scores(_mm256_load_si256((const __m256i *)dot), _mm512_mul_pd(key[b][0], unit), bounded);
-    __m256i high = eight_scores(_mm256_load_si256((const __m256i *)(dot + 8)), _mm512_mul_pd(key[b][1], unit), bounded);
-    __m512i s = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    __m512i s = sixteen_scores(_mm512_load_si512(dot), _mm512_mul_pd(key[b][0], unit), _mm512_mul_pd(key[b][1], unit), bounded);
     most = _mm512_mask_max_epi32(most, (__mmask16)_bzhi_u32(0xFFFF, seen > b * KV_BLOCK ? (unsigned)(seen - b * KV_BLOCK) : 0), most, s);
     _mm512_storeu_si512(z + b * KV_BLOCK, s);
   }
@@ -176,7 +174,10 @@ static void value_pages(const Queries *q, int from, const int32_t *z, const int3
       const ValueSteps steps = value_steps(c.v_step);
       for (int i = 0; i < q->n; i++) {
         fetch_part(q, c.v, i);
-        sum[i] = _mm512_add_epi32(sum[i], weigh_page(&table, &steps, z + scores_at(q, page + p, i), seen_of(q, i, page + p), top[i], most[i], w.byte[p][0][i], w.byte[p][1][i]));
+        PageWeights x = page_weights(&table, &steps, z + scores_at(q, page + p, i), seen_of(q, i, page + p), top[i], most[i]);
+        sum[i] = _mm512_add_epi32(sum[i], x.sum);
+        _mm512_store_si512(w.byte[p][0][i], x.low);
+        _mm512_store_si512(w.byte[p][1][i], x.high);
       }
     }
     for (int i = 0; i < q->n; i++) den[i] += (uint64_t)_mm512_reduce_add_epi32(sum[i]);

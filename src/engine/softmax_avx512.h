@@ -30,6 +30,11 @@ static inline __attribute__((always_inline)) __m256i eight_scores(__m256i dot, _
   return _mm512_cvt_roundpd_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
 
+static inline __attribute__((always_inline)) __m512i sixteen_scores(__m512i dot, __m512d low, __m512d high, const bool bounded) {
+  __m256i s = eight_scores(_mm512_castsi512_si256(dot), low, bounded), t = eight_scores(_mm512_extracti64x4_epi64(dot, 1), high, bounded);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(s), t, 1);
+}
+
 /* ---- weights: 64 positions at a time, as words ----
  *
  * Two vectors of words hold a page: its blocks 0 and 2 by turns, and 1 and 3, which is how two vectors of 32 bits become one. */
@@ -81,9 +86,13 @@ static inline __m512i weigh_words(const WeightTable *t, __m512i low, __m512i hig
   return _mm512_maskz_avg_epu16(used, _mm512_srlv_epi16(_mm512_add_epi16(y, y), high), _mm512_setzero_si512());
 }
 
-/* The weights of a page's first n positions times the values' steps on the exponent `most` (+ 16), below 2^15, as low and high bytes;
- * 0 for the others.  Returns 16 sums of the weights before that, each at most 2^17. */
-static inline __m512i weigh_page(const WeightTable *t, const ValueSteps *s, const int32_t *z, int n, int32_t top, int most, uint8_t *low_bytes, uint8_t *high_bytes) {
+/* The weights of a page's positions: 16 sums of them, each at most 2^17, and, times the values' steps, below 2^15, as low and high bytes. */
+typedef struct {
+  __m512i sum, low, high;
+} PageWeights;
+
+/* Those of the first n positions, on the exponent `most` (+ 16); 0 for the others. */
+static inline PageWeights page_weights(const WeightTable *t, const ValueSteps *s, const int32_t *z, int n, int32_t top, int most) {
   const __m512i largest = _mm512_set1_epi32(top), exponent = _mm512_set1_epi16((short)most), one = _mm512_set1_epi16(1), byte = _mm512_set1_epi16(0xFF);
   const __m512i position = _mm512_add_epi16(_mm512_set1_epi32(32 << 16), _mm512_mullo_epi32(_mm512_set1_epi32(0x10001), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
   __m512i w[2], sum = _mm512_setzero_si512();
@@ -98,9 +107,7 @@ static inline __m512i weigh_page(const WeightTable *t, const ValueSteps *s, cons
   const __m512i row = _mm512_setr_epi32(0x0C080400, 0x1C181410, 0x2C282420, 0x3C383430, 0x0D090501, 0x1D191511, 0x2D292521, 0x3D393531, 0x0E0A0602, 0x1E1A1612, 0x2E2A2622, 0x3E3A3632,
                                         0x0F0B0703, 0x1F1B1713, 0x2F2B2723, 0x3F3B3733); /* byte j is byte 4 (j % 16) + j / 16 */
   __m512i low = _mm512_or_si512(_mm512_and_si512(w[0], byte), _mm512_slli_epi16(w[1], 8)), high = _mm512_or_si512(_mm512_srli_epi16(w[0], 8), _mm512_andnot_si512(byte, w[1]));
-  _mm512_storeu_si512(low_bytes, _mm512_permutexvar_epi8(row, low));
-  _mm512_storeu_si512(high_bytes, _mm512_permutexvar_epi8(row, high));
-  return sum;
+  return (PageWeights){sum, _mm512_permutexvar_epi8(row, low), _mm512_permutexvar_epi8(row, high)};
 }
 
 #endif
