@@ -28,7 +28,7 @@ CASES = [("tiny", 4.25, "Q4_0", "decode", 0, 10), ("135m", 3.25, "Q4_0", "decode
          ("1b", 5.0, "Q4_0", "decode", 0, 1.8), ("1b", 4.25, "Q4_0", "decode", 0, None), ("1b", 3.25, "Q4_0", "decode", 0, 2.4),
          ("1b", 4.25, "Q4_0", "decode", 1024, None), ("1b", 4.25, "Q4_0", "prefill", 512, 2.5), ("1b", 4.25, "Q4_0", "batch", 4, None),
          ("1b", 4.25, "Q4_0", "batch", 8, None), ("1b", 4.25, "Q4_0", "batch", 16, None), ("8b", 3.5, "Q4_K", "decode", 0, 2.2)]
-STEPS = {"tiny": 400, "135m": 64, "1b": 16, "8b": 6}
+STEPS = {"tiny": 128, "135m": 64, "1b": 16, "8b": 6}
 
 
 def random_tensor(rows, cols, kind, random):

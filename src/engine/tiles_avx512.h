@@ -60,7 +60,7 @@ static inline void finish(V acc, const uint16_t *row_scale, int rows, int expone
     finish_row_avx512(sums, row_scale, rows, exponent, x, frac, y);
     return;
   }
-  const V round = _mm512_set1_epi64((int64_t)1 << (s - 1)), top = _mm512_set1_epi64(INT32_MAX), low = _mm512_set1_epi64(-INT32_MAX);
+  const V round = _mm512_set1_epi64((int64_t)1 << (s - 1));
   V scale = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)row_scale)), m = _mm512_set1_epi64((int64_t)x.M);
   const V half = _mm512_set1_epi64(32768);
   V pe = _mm512_srli_epi64(_mm512_add_epi64(_mm512_mul_epu32(scale, m), half), 16);
@@ -68,8 +68,11 @@ static inline void finish(V acc, const uint16_t *row_scale, int rows, int expone
   __m128i count = _mm_cvtsi32_si128(s);
   V e = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(acc, pe), round), count);
   V o = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(acc, 32), po), round), count);
-  e = _mm512_max_epi64(_mm512_min_epi64(e, top), low);
-  o = _mm512_max_epi64(_mm512_min_epi64(o, top), low);
+  if (s < 17) { /* else a product, below 2^48, ends within 32 bits */
+    const V top = _mm512_set1_epi64(INT32_MAX), low = _mm512_set1_epi64(-INT32_MAX);
+    e = _mm512_max_epi64(_mm512_min_epi64(e, top), low);
+    o = _mm512_max_epi64(_mm512_min_epi64(o, top), low);
+  }
   V out = _mm512_mask_blend_epi32(0xAAAA, e, _mm512_slli_epi64(o, 32));
   _mm512_mask_storeu_epi32(y, (__mmask16)((1u << rows) - 1), out);
 }
