@@ -146,7 +146,7 @@ typedef struct {
   int index, of, thread;
 } Piece;
 
-static Span span_in(int n, int unit, Piece c) { return span_of(n, unit, c.index, c.of); }
+static Span span_in(int n, int unit, Piece c) { return c.of == 1 ? (Span){0, n} : span_of(n, unit, c.index, c.of); }
 
 /* The phase that makes the inputs of all rows, where they are shared. */
 static void make_shared(const Pass *p, InputFn *fn, int cols, Piece c) {
