@@ -282,7 +282,7 @@ static void attend(const Kernels *k, const KvCells *kv, int heads, const int8_t 
     for (size_t i = 0; i < all * dims; i++) sum[i] += acc[i];
     for (int h = 0; h < heads; h++) den[h] += d[h];
   }
-  for (size_t h = 0; h < all; h++) attention_finish(sum + h * dims, den[h], most, (int)hd, out + h * hd);
+  k->finish(sum, den, most, heads, (int)hd, out);
 }
 
 static void attention_is_equal(void **s) {
@@ -481,6 +481,7 @@ static void appends_together_equal_appends_alone(void **state) {
   Append beyond = {s[0], ids, 2 * N, true, NULL};
   assert_false(sessions_append(&beyond, 1, &err));
   assert_int_equal(session_position(s[0]), N);
+  assert_memory_equal(session_logits(s[0]), session_logits(alone[0]), (size_t)shape.vocab * 4);
   for (int t = 0; t < 2; t++) {
     session_free(alone[t]);
     session_free(s[t]);

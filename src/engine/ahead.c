@@ -46,7 +46,7 @@ static int guesses_now(Ahead *a) {
 static void take(Session *s, int token) {
   size_t vocab = (size_t)s->engine->chip->shape.vocab;
   s->token[s->position++] = token;
-  memcpy(s->logits, s->engine->guessed + (size_t)++s->ahead.taken * vocab, vocab * sizeof *s->logits);
+  s->logits = memcpy(s->own, s->engine->guessed + (size_t)++s->ahead.taken * vocab, vocab * sizeof *s->own);
 }
 
 bool session_append(Session *s, int token, Err *err) {
@@ -66,7 +66,7 @@ bool session_append(Session *s, int token, Err *err) {
   for (int i = 0; i < n; i++) row[1 + i] = (Row){s, a->token[i], s->position + 1 + i, true};
   if (!session_check(s, &token, 1, err) || !session_room(s, 1 + n, err) || !forward(e, row, 1 + n, e->guessed, err)) return false;
   s->token[s->position++] = token;
-  memcpy(s->logits, e->guessed, vocab * sizeof *s->logits);
+  s->logits = memcpy(s->own, e->guessed, vocab * sizeof *s->own);
   e->guesser = s;
   a->n = n;
   return true;

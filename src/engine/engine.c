@@ -217,6 +217,7 @@ void engine_free(Engine *e) {
   forward_free(e->batch);
   mem_free(e->appended.row);
   mem_free(e->appended.logits);
+  mem_free(e->appended.holder);
   mem_free(e->guessed);
   mem_free(e->appended.hidden);
   mem_free(e->layer);

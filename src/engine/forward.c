@@ -301,12 +301,6 @@ static void phase_rotate(const Pass *p, Piece c) {
 
 static KvCells cells_of(const Pass *p, int row, int head) { return session_cells(p->row[row].session, p->layer, head / group_of(p)); }
 
-/* out (heads, head_dim) <- sums (heads, 4 quads). */
-static void finish_heads(const Pass *p, int heads, const int64_t *acc, const uint64_t *den, int most, int32_t *out) {
-  size_t hd = (size_t)p->s->head_dim, dims = 4 * kv_quads(p->s->head_dim);
-  for (size_t h = 0; h < (size_t)heads; h++) attention_finish(acc + h * dims, den[h], most, p->s->head_dim, out + h * hd);
-}
-
 /* Rows from `row` on that are attended to in one call. */
 static int rows_together(const Pass *p, int row) {
   int n = 1;
@@ -351,7 +345,7 @@ static void phase_attention(const Pass *p, Piece c) {
     }
     int most = p->k->scores(&kv, p->b->q8 + i * hd, p->b->q_step + i, x.heads, 0, n, w->scores, stride, w->top);
     p->k->values(&kv, x.heads, 0, n, w->scores, stride, w->top, most, w->den, w->sums);
-    finish_heads(p, x.heads, w->sums, w->den, most, p->b->att + i * hd);
+    p->k->finish(w->sums, w->den, most, x.heads, p->s->head_dim, p->b->att + i * hd);
   }
 }
 
@@ -419,7 +413,7 @@ static void phase_sums(const Pass *p, Piece c) {
       for (size_t i = 0; i < group * dims; i++) w->sums[i] += b->acc[k * group * dims + i];
       for (size_t h = 0; h < group; h++) w->den[h] += b->den[k * group + h];
     }
-    finish_heads(p, (int)group, w->sums, w->den, most, p->b->att + (size_t)u * group * (size_t)p->s->head_dim);
+    p->k->finish(w->sums, w->den, most, (int)group, p->s->head_dim, p->b->att + (size_t)u * group * (size_t)p->s->head_dim);
   }
 }
 

@@ -109,6 +109,8 @@ typedef struct {
   void (*rotate_small)(const ChipShape *s, const int32_t *cos_sin, int32_t *head, int heads, int8_t *a, Step *step);
   /* Attention of query heads that share a key-value head over its n positions; z (heads, stride) as above, out (heads, SMALL_DIM). */
   void (*attend_small)(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int n, int32_t *z, size_t stride, int32_t *out);
+  /* attention_finish of some heads: out (heads, dims) from acc (heads, 4 quads) and den[heads]. */
+  void (*finish)(const int64_t *acc, const uint64_t *den, int most, int heads, int dims, int32_t *out);
   void (*gate)(const int32_t *g, const int32_t *u, int n, int32_t *act);
   Step (*butterfly_quant8)(int32_t *act, int n, int8_t *a);
   void (*add)(int32_t *h, const int32_t *y, int n); /* h = sat(h + y) */
@@ -121,7 +123,7 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx5
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c; their places in its Kernels. */
 #define OPS(isa) \
-  .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .gate = gate_##isa, .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
+  .finish = finish_##isa, .quant8 = quant8_##isa, .norm8 = norm8_##isa, .rotary = rotary_##isa, .gate = gate_##isa, .butterfly_quant8 = butterfly_quant8_##isa, .add = add_##isa
 /* Those of engine/attention.h. */
 #define ATTENTION .scores = scores, .values = values
 /* Those for heads of SMALL_DIM dimensions. */
@@ -130,6 +132,7 @@ extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx5
   Step quant8_##isa(const int32_t *v, int n, int8_t *a);                                                     \
   Scale norm8_##isa(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *v);          \
   void rotary_##isa(const ChipShape *s, const int32_t *cos_sin, int32_t *head);                              \
+  void finish_##isa(const int64_t *acc, const uint64_t *den, int most, int heads, int dims, int32_t *out);    \
   void gate_##isa(const int32_t *g, const int32_t *u, int n, int32_t *act);                                  \
   Step butterfly_quant8_##isa(int32_t *act, int n, int8_t *a);                                               \
   void add_##isa(int32_t *h, const int32_t *y, int n);                                                       \

@@ -33,10 +33,8 @@ static inline KvCell kv_cell(const uint8_t *cell, int head_dim) {
 static inline void kv_store(uint8_t *cell, int head_dim, int at, const int8_t *k, Step k_step, const int8_t *v, Step v_step) {
   size_t quads = kv_quads(head_dim), part = KV_PAGE * 4 * quads, i = (size_t)at;
   uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
-  for (size_t d = 0; d < (size_t)head_dim; d++) {
-    key[d / 4 * 64 + d % 4] = (uint8_t)k[d];
-    value[4 * d] = (uint8_t)v[d];
-  }
+  for (size_t d = 0; d < (size_t)head_dim; d++) value[4 * d] = (uint8_t)v[d];
+  for (size_t d = 0; d < (size_t)head_dim; d += 4) memcpy(key + 16 * d, k + d, (size_t)head_dim - d < 4 ? (size_t)head_dim - d : 4);
   uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
   step[i] = step_pack(k_step);
   step[KV_PAGE + i] = step_pack(v_step);

@@ -43,6 +43,10 @@ static void rotate_pairs(const int32_t *cos_sin, int32_t *head, int half, bool a
 }
 #endif
 
+void FN(finish)(const int64_t *acc, const uint64_t *den, int most, int heads, int dims, int32_t *out) {
+  for (int h = 0; h < heads; h++) attention_finish(acc + (size_t)h * 4 * kv_quads(dims), den[h], most, dims, out + (size_t)h * (size_t)dims);
+}
+
 Step FN(quant8)(const int32_t *v, int n, int8_t *a) { return quantise(v, n, max_magnitude(v, n), a); }
 
 Scale FN(norm8)(const ChipShape *s, const Gain *gain, const int32_t *h, int8_t *a, int32_t *restrict v) {

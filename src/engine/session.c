@@ -41,7 +41,7 @@ Session *session_new(Engine *e, int context, Err *err) {
   s->engine = e;
   s->context = context;
   s->page = mem_alloc((size_t)pages_of(context), sizeof *s->page, err);
-  s->logits = mem_alloc(vocab, 4, err);
+  s->logits = s->own = mem_alloc(vocab, 4, err);
   s->token = mem_alloc((size_t)context, sizeof *s->token, err);
   if (!s->page || !s->logits || !s->token) {
     session_free(s);
@@ -54,7 +54,9 @@ void session_free(Session *s) {
   if (!s) return;
   if (s->page) session_truncate(s, 0);
   if (s->engine->guesser == s) s->engine->guesser = NULL;
-  void *all[] = {s->page, s->logits, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
+  for (size_t i = 0; i < s->engine->appended.held; i++)
+    if (s->engine->appended.holder[i] == s) s->engine->appended.holder[i] = NULL;
+  void *all[] = {s->page, s->own, s->token, s->scratch.index, s->scratch.p, s->scratch.key, s->count, s->adjusted};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   mem_free(s);
 }
@@ -107,12 +109,13 @@ bool session_extend(Session *s, const int *tokens, int n, int chunk, int32_t *al
   for (int at = 0; ok && at < n; at += chunk) {
     int k = n - at < chunk ? n - at : chunk;
     for (int i = 0; i < k; i++) row[i] = (Row){s, tokens[at + i], s->position + i, all || at + i == n - 1};
-    ok = forward(s->engine, row, k, all ? all + (size_t)at * vocab : s->logits, err);
+    ok = forward(s->engine, row, k, all ? all + (size_t)at * vocab : s->own, err);
     if (!ok) break;
+    s->logits = s->own;
     memcpy(s->token + s->position, tokens + at, (size_t)k * sizeof *tokens);
     s->position += k;
   }
-  if (ok && all) memcpy(s->logits, all + (size_t)(n - 1) * vocab, vocab * 4);
+  if (ok && all) memcpy(s->own, all + (size_t)(n - 1) * vocab, vocab * 4);
   mem_free(row);
   return ok;
 }
@@ -129,9 +132,22 @@ bool session_layers(Session *s, const int *tokens, int n, int from, int to, int3
   return ok;
 }
 
+/* Sessions whose logits the coming pass writes over take theirs away; those that it gives others need not. */
+static void keep_logits(Engine *e, bool all) {
+  struct Appended *b = &e->appended;
+  size_t vocab = (size_t)e->chip->shape.vocab;
+  for (size_t i = 0; i < b->held; i++) {
+    Session *s = b->holder[i];
+    if (!s || s->logits != b->logits + i * vocab || (s->appended && !all)) continue;
+    memcpy(s->own, s->logits, vocab * sizeof *s->own);
+    s->logits = s->own;
+  }
+}
+
 /* Rows, logits and residuals of one pass over several sessions; kept by the engine and grown on demand. */
 static bool appended_room(Engine *e, size_t rows, size_t logits, size_t hidden, Err *err) {
   struct Appended *b = &e->appended;
+  keep_logits(e, logits > b->logits_cap);
   if (rows > b->rows) {
     mem_free(b->row);
     b->row = mem_alloc(rows, sizeof *b->row, err);
@@ -139,8 +155,11 @@ static bool appended_room(Engine *e, size_t rows, size_t logits, size_t hidden, 
   }
   if (logits > b->logits_cap) {
     mem_free(b->logits);
+    mem_free(b->holder);
+    b->held = 0;
     b->logits = mem_alloc(logits, sizeof *b->logits, err);
-    b->logits_cap = b->logits ? logits : 0;
+    b->holder = mem_alloc(logits / (size_t)e->chip->shape.vocab, sizeof *b->holder, err);
+    b->logits_cap = b->logits && b->holder ? logits : 0;
   }
   if (hidden > b->hidden_cap) {
     mem_free(b->hidden);
@@ -150,30 +169,22 @@ static bool appended_room(Engine *e, size_t rows, size_t logits, size_t hidden, 
   return rows <= b->rows && logits <= b->logits_cap && hidden <= b->hidden_cap;
 }
 
-/* Logits and hidden states to where they belong: megabytes where sessions are many. */
-typedef struct {
-  const Append *a;
-  int n;
-  const int32_t *logits, *hidden;
-} Handout;
-
-static void hand_out(void *arg, int piece, int pieces) {
-  const Handout *o = arg;
-  const int32_t *z = o->logits, *h = o->hidden;
-  for (int i = 0; i < o->n; i++) {
-    const Append *a = &o->a[i];
-    size_t dim = (size_t)a->session->engine->chip->shape.dim, vocab = (size_t)a->session->engine->chip->shape.vocab;
-    bool mine = i % pieces == piece;
-    if (a->hidden && mine) memcpy(a->hidden, h, (size_t)a->n * dim * sizeof *h);
-    if (a->logits && mine) memcpy(a->session->logits, z, vocab * sizeof *z);
-    if (o->hidden) h += (size_t)a->n * dim;
-    if (a->logits) z += vocab;
+/* What the pass made, to the sessions. */
+static void hand_out(struct Appended *b, const Append *a, int n, const int32_t *hidden, size_t vocab, size_t dim) {
+  b->held = 0;
+  for (int i = 0; i < n; i++) {
+    Session *s = a[i].session;
+    if (a[i].hidden) memcpy(a[i].hidden, hidden, (size_t)a[i].n * dim * sizeof *hidden);
+    if (hidden) hidden += (size_t)a[i].n * dim;
+    s->logits = a[i].logits ? b->logits + b->held * vocab : s->own;
+    if (a[i].logits) b->holder[b->held++] = s;
+    s->ahead.n = 0;
+    memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
+    s->position += a[i].n;
   }
 }
 
-bool sessions_append(const Append *a, int n, Err *err) {
-  if (n < 1) return err_set(err, "no sessions: expected at least one");
-  Engine *e = a[0].session->engine;
+static bool append(Engine *e, const Append *a, int n, Err *err) {
   size_t vocab = (size_t)e->chip->shape.vocab, dim = (size_t)e->chip->shape.dim, rows = 0, wanted = 0;
   bool hidden = false;
   for (int i = 0; i < n; i++) {
@@ -190,16 +201,16 @@ bool sessions_append(const Append *a, int n, Err *err) {
     for (int k = 0; k < a[i].n; k++)
       *row++ = (Row){a[i].session, a[i].tokens[k], a[i].session->position + k, a[i].logits && k == a[i].n - 1};
   if (!forward_layers(e, b->row, (int)rows, 0, e->chip->shape.layers, hidden ? b->hidden : NULL, b->logits, err)) return false;
-  Handout out = {a, n, b->logits, hidden ? b->hidden : NULL};
-  if (n > 1) pool_run(e->pool, hand_out, &out);
-  else hand_out(&out, 0, 1);
-  for (int i = 0; i < n; i++) {
-    Session *s = a[i].session;
-    s->ahead.n = 0;
-    memcpy(s->token + s->position, a[i].tokens, (size_t)a[i].n * sizeof *a[i].tokens);
-    s->position += a[i].n;
-  }
+  hand_out(b, a, n, hidden ? b->hidden : NULL, vocab, dim);
   return true;
+}
+
+bool sessions_append(const Append *a, int n, Err *err) {
+  if (n < 1) return err_set(err, "no sessions: expected at least one");
+  for (int i = 0; i < n; i++) a[i].session->appended = true;
+  bool ok = append(a[0].session->engine, a, n, err);
+  for (int i = 0; i < n; i++) a[i].session->appended = false;
+  return ok;
 }
 
 bool sessions_step(Session *const *s, const int *tokens, int n, Err *err) {

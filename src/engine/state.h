@@ -25,12 +25,14 @@ typedef struct {
   bool logits;          /* wanted */
 } Row;
 
-/* Buffers of sessions_append. */
+/* Buffers of sessions_append.  Logits stay where the pass wrote them until another one writes: megabytes where sessions are many. */
 struct Appended {
   Row *row;
   size_t rows;
-  int32_t *logits, *hidden;
+  int32_t *logits, *hidden; /* (logits_cap / vocab, vocab), (rows, dim) */
   size_t logits_cap, hidden_cap;
+  Session **holder;         /* (held) whose logits a row is, or NULL */
+  size_t held;
 };
 
 struct Engine {
@@ -66,7 +68,9 @@ struct Session {
   int context, position;
   uint8_t **page;       /* (ceil(context / KV_PAGE)) of the KV cache; those in use come first */
   int pages;            /* in use */
-  int32_t *logits;      /* (vocab) */
+  int32_t *own;         /* (vocab) room for its logits */
+  const int32_t *logits; /* there, or in a row of the engine's */
+  bool appended;        /* by the pass that is to come */
   int *token;           /* (context) what was appended */
   Ahead ahead;
   SamplerSettings settings;
