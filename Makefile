@@ -1,9 +1,10 @@
 # burin: make            build (no network)        make demo     from nothing to text
 #        make check      every test                make install  PREFIX=/usr/local DESTDIR=
+#        make arm64      for ARM, from another machine: build/arm64
 #        make check-long SmolLM2-135M whole: quality, simulation  make synth  cells, area, timing of the hardware
 #        make read-bank  a bank of the masks read in ngspice        make tile       the tiny model on a sky130 shuttle's area
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
-# Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
+# Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1, MACHINE (that CC compiles for: x86_64, aarch64, ...).
 
 CC ?= gcc
 ifeq ($(origin CC),default)
@@ -25,7 +26,7 @@ endif
 
 ROOMS := base model text chip engine cast rtl plan mask serve cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
-MACHINE := $(shell uname -m)
+MACHINE ?= $(shell uname -m)
 
 # Files named *_isa.c are compiled once for each instruction set; kernel_<isa>.c with that set's flags.
 ISA_scalar :=
@@ -33,12 +34,12 @@ ISA_avx2 := -mavx2 -mbmi2
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mavx512vnni -mavx512vbmi -mbmi2 -mprefer-vector-width=512
 ISA_avxvnni := $(ISA_avx2) -mavxvnni
 ISA_amx := $(ISA_avx512) -mamx-tile -mamx-int8
-ISAS := scalar
-ifeq ($(MACHINE),x86_64)
-ISAS += avx2 avx512
-else
-SRC := $(filter-out src/engine/kernel_a%.c,$(SRC))
-endif
+ISA_neon := -march=armv8.2-a+dotprod
+KERNELS_x86_64 := avx2 avxvnni avx512 amx
+KERNELS_aarch64 := neon
+KERNELS := scalar $(KERNELS_$(MACHINE))
+ISAS := $(filter-out avxvnni amx neon,$(KERNELS)) # whose element-wise operations are their own
+SRC := $(filter-out $(patsubst %,src/engine/kernel_%.c,$(filter-out $(KERNELS),$(KERNELS_x86_64) $(KERNELS_aarch64))),$(SRC))
 
 ISA_SRC := $(filter %_isa.c,$(SRC))
 OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(filter-out $(ISA_SRC) src/cmd/%,$(SRC))) \
@@ -108,7 +109,7 @@ $(BUILD)/engine/kernel_$(1).o: src/engine/kernel_$(1).c Makefile
 	@$$(CC) $$(ALL_CFLAGS) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
-$(foreach i,$(ISAS) avxvnni amx,$(eval $(call kernel_rules,$(i))))
+$(foreach i,$(KERNELS),$(eval $(call kernel_rules,$(i))))
 
 $(BUILD)/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
@@ -125,6 +126,12 @@ demo:
 check:
 	@tools/need.sh check
 	@$(PYTHON) test/run.py
+
+# For ARM, on another machine: build/arm64/burin, which qemu-aarch64 -L build/arm64/root runs.
+arm64:
+	@tools/need.sh arm64
+	@tools/sysroot.sh $(BUILD)/arm64/root
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 MACHINE=aarch64 CC="aarch64-linux-gnu-gcc-12 --sysroot=$(BUILD)/arm64/root" test-programs
 
 check-long: all
 	@tools/need.sh check

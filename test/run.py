@@ -35,6 +35,13 @@ def build_clang():
 
 
 @test
+def build_arm64():
+    if not shutil.which("qemu-aarch64"):
+        raise Skip("qemu-user is not installed")
+    make("arm64")
+
+
+@test
 def build_installs():
     make("install", f"DESTDIR={path('root')}", "PREFIX=/usr")
     assert "burin" in done(path("root/usr/bin/burin"), "--version")
@@ -72,14 +79,15 @@ def files_keep_their_size():
 
 # ---- unit tests ------------------------------------------------------------------------------------------------------------
 
+def unit_file(f, build, *emulator):
+    r = run(*emulator, f"{build}/test/{os.path.basename(f)[:-2]}", timeout=900)
+    passed = len(re.findall(r"^\[       OK \]", r.stdout + r.stderr, re.M))
+    assert r.returncode == 0 and passed, f"{f}: exit {r.returncode}\n{(r.stdout + r.stderr)[-3000:]}"
+    return passed
+
+
 def unit(build):
-    n = 0
-    for f in sorted(glob.glob("test/test_*.c")):
-        r = run(f"{build}/test/{os.path.basename(f)[:-2]}", timeout=900)
-        passed = len(re.findall(r"^\[       OK \]", r.stdout + r.stderr, re.M))
-        assert r.returncode == 0 and passed, f"{f}: exit {r.returncode}\n{(r.stdout + r.stderr)[-3000:]}"
-        n += passed
-    return n
+    return sum(unit_file(f, build) for f in sorted(glob.glob("test/test_*.c")))
 
 
 @test
@@ -97,6 +105,19 @@ def unit_tests_clang():
 @test
 def unit_tests_sanitized():
     return unit("build/asan")
+
+
+ARM = ("qemu-aarch64", "-L", "build/arm64/root", "-cpu")  # and which: max has the dot product of bytes, cortex-a53 lacks it
+
+
+@test
+def unit_tests_arm64():
+    """In emulation; without the fault loops, which take minutes there."""
+    if not os.path.exists("build/arm64/burin"):
+        raise Skip("no build for ARM")
+    assert "neon" in done(*ARM, "max", "build/arm64/burin", "bench", chip(), "-p", "1", "-n", "1", "-r", "1")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(lambda f: unit_file(f, "build/arm64", *ARM, "max"), [f for f in sorted(glob.glob("test/test_*.c")) if "fault" not in f]))
 
 
 # ---- models ------------------------------------------------------------------------------------------------------------------
@@ -490,7 +511,7 @@ def ids(c, *options, n="48"):
 
 
 def isas():
-    return ["scalar"] + [i for i in ("avx2", "avxvnni", "avx512", "amx") if run(BURIN, "bench", chip(), "--isa", i, "-n", "1", "-p", "1", "-r", "1").returncode == 0]
+    return ["scalar"] + [i for i in ("avx2", "avxvnni", "avx512", "amx", "neon") if run(BURIN, "bench", chip(), "--isa", i, "-n", "1", "-p", "1", "-r", "1").returncode == 0]
 
 
 @test
@@ -557,6 +578,29 @@ def tokens_are_equal_everywhere():
                 for chunk in ("1", "3", "512"):
                     assert ids(c, "--isa", isa, "--threads", threads, "--chunk", chunk) == first, f"{bits} bits, {isa}, {threads} threads, chunk {chunk}"
                     n += 1
+    return n
+
+
+@test
+def arm_gives_the_same_chips_and_tokens():
+    """Calibrated and fast casts, tokens of every width: on ARM, with the dot product of bytes and without, as here."""
+    if not os.path.exists("build/arm64/burin"):
+        raise Skip("no build for ARM")
+    arm = lambda cpu, *command: done(*ARM, cpu, "build/arm64/burin", *command, timeout=900)
+    n = 0
+    for options in (["--bits", "4"], ["--bits", "all=3,v=4,embed=8", "--fast"]):
+        arm("max", "cast", TINY, "-o", path("arm.chip"), *options)
+        assert open(path("arm.chip"), "rb").read() == open(chip(TINY, *options), "rb").read(), options
+        n += 1
+    for bits in ("2", "3", "4", "6", "8"):
+        c = chip(TINY, "--bits", "all=" + bits, "--fast")
+        first = ids(c)
+        for cpu, isa, rest in (("max", "neon", ()), ("max", "scalar", ()), ("cortex-a53", "scalar", ("--threads", "1")), ("max", "neon", ("--chunk", "3"))):
+            found = arm(cpu, "run", c, "-p", PROMPT, "--ids", "-n", "48", "--temperature", "0.9", "--seed", "11", "--isa", isa, *rest).split()
+            assert found == first, f"{bits} bits, {cpu}, {isa}: expected {first}, found {found}"
+            n += 1
+    r = run(*ARM, "cortex-a53", "build/arm64/burin", "run", c, "-p", PROMPT, "--isa", "neon")
+    assert r.returncode == 1 and "instruction set neon: this CPU lacks it; the best it has is scalar" in r.stderr, r.stderr
     return n
 
 

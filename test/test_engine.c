@@ -14,12 +14,15 @@ static int isas;
 
 static int find_isas(void **s) {
   (void)s;
-  const Kernels *all[] = {&kernels_scalar,
+  const Kernels *all[ISA_COUNT] = {
+      [ISA_SCALAR] = &kernels_scalar,
 #if defined(__x86_64__)
-                          &kernels_avx2, &kernels_avxvnni, &kernels_avx512, &kernels_amx
+      [ISA_AVX2] = &kernels_avx2, [ISA_AVXVNNI] = &kernels_avxvnni, [ISA_AVX512] = &kernels_avx512, [ISA_AMX] = &kernels_amx,
+#elif defined(__aarch64__)
+      [ISA_NEON] = &kernels_neon,
 #endif
   };
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+  for (size_t i = 0; i < ISA_COUNT; i++)
     if (isa_has((Isa)i)) kernels[isas] = all[i], isa_of[isas++] = (Isa)i;
   return 0;
 }

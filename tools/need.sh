@@ -1,20 +1,23 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check|peer|spice|tile.  As root by itself; otherwise it prints the one
+# Installs the Debian packages that are missing: need.sh build|demo|check|arm64|peer|spice|tile.  As root by itself; otherwise it prints the one
 # line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
        libevent-dev zlib1g-dev"
+arm64="gcc-12-aarch64-linux-gnu qemu-user" # another CPU: a compiler for it, and one in software
 case "${1:-build}" in
   build) want=$build ;;
   demo) want="$build python3 python3-pip" ;;
   check) want="$build python3 python3-pip libcmocka-dev clang-14 tmux g++ verilator yosys berkeley-abc
          opensta qflow-tech-osu018 klayout z3 python3-venv chromium"
+         [ "$(uname -m)" != x86_64 ] || want="$want $arm64"
          command -v node >/dev/null 2>&1 || want="$want nodejs"
          command -v npm >/dev/null 2>&1 || want="$want npm" ;;
+  arm64) want="$build $arm64" ;;
   peer) want="$build g++ python3 python3-pip python3-venv" ;;
   spice) want="$build python3 python3-pip python3-venv ngspice" ;;
   tile) want="$build python3 python3-pip python3-venv yosys berkeley-abc" ;;
-  *) echo "usage: need.sh build|demo|check|peer|spice|tile" >&2; exit 2 ;;
+  *) echo "usage: need.sh build|demo|check|arm64|peer|spice|tile" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do

@@ -137,11 +137,11 @@ uint64_t checksum64(const void *bytes, size_t n); /* XXH3, 64 bits */
 void hex_of(const uint8_t *bytes, size_t n, char *out /* 2 n + 1 */);
 
 /* ---- instruction sets ------------------------------------------------------------------------------------------------- */
-typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_AMX, ISA_COUNT } Isa; /* the faster the later */
+typedef enum { ISA_SCALAR, ISA_AVX2, ISA_AVXVNNI, ISA_AVX512, ISA_AMX, ISA_NEON, ISA_COUNT } Isa; /* of one kind of CPU, the faster the later */
 
 bool isa_has(Isa isa);          /* whether this CPU and this build have it */
 Isa isa_best(void);             /* the fastest that they have */
-const char *isa_name(Isa isa);  /* scalar, avx2, avxvnni, avx512, amx */
+const char *isa_name(Isa isa);  /* scalar, avx2, avxvnni, avx512, amx, neon */
 bool isa_parse(const char *name, Isa *out, Err *err); /* also fails where this CPU lacks it */
 
 /* ---- threads ----------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ struct Pool {
 static void relax(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb"); /* tens of cycles, as pause; yield is one */
 #endif
 }
 

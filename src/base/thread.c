@@ -11,6 +11,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 /* ---- CPUs ---- */
@@ -65,6 +68,8 @@ bool isa_has(Isa isa) {
     case ISA_AMX: return has_amx();
     default: break;
   }
+#elif defined(__aarch64__)
+  if (isa == ISA_NEON) return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; /* the dot product of bytes; the rest of NEON every such CPU has */
 #endif
   return isa == ISA_SCALAR;
 }
@@ -76,7 +81,7 @@ Isa isa_best(void) {
 }
 
 const char *isa_name(Isa isa) {
-  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "amx"};
+  static const char *const name[ISA_COUNT] = {"scalar", "avx2", "avxvnni", "avx512", "amx", "neon"};
   return name[isa];
 }
 
@@ -87,7 +92,7 @@ bool isa_parse(const char *name, Isa *out, Err *err) {
     *out = (Isa)i;
     return true;
   }
-  return err_set(err, "instruction set: expected scalar, avx2, avxvnni, avx512 or amx, found '%s'", name);
+  return err_set(err, "instruction set: expected scalar, avx2, avxvnni, avx512, amx or neon, found '%s'", name);
 }
 
 /* ---- time and progress ---- */

@@ -65,7 +65,7 @@ typedef struct {
   int threads;
 } MachineOptions;
 #define MACHINE_OPTIONS(m)                                                                                             \
-  {"isa", 0, OPT_TEXT, &(m).isa, "NAME", "instruction set: scalar, avx2, avxvnni, avx512 or amx (default: the fastest here)"},   \
+  {"isa", 0, OPT_TEXT, &(m).isa, "NAME", "instruction set: scalar, avx2, avxvnni, avx512, amx or neon (default: the fastest here)"},   \
   {"threads", 't', OPT_INT, &(m).threads, "N", "threads (default: one a CPU, or one alone where a small model is faster so)"}
 bool machine_options(const MachineOptions *m, EngineOptions *out, Err *err);
 

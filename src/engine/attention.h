@@ -1,5 +1,6 @@
 /* engine/attention: attention page by page over the KV cache: the scores and values of a Kernels.  Included by the kernel files; with
- * AVX-512 attention_avx512.h brings score_page and the values, with AVX2 attention_avx2.h what goes on within a page.
+ * AVX-512 attention_avx512.h brings score_page and the values, with AVX2 attention_avx2.h what goes on within a page, with NEON
+ * attention_neon.h all of that but the weights.
  */
 #ifndef BURIN_ENGINE_ATTENTION_H
 #define BURIN_ENGINE_ATTENTION_H
@@ -16,8 +17,10 @@ static inline void fetch(const int8_t *p, size_t bytes) {
 #ifdef __AVX512VNNI__
 #include "engine/attention_avx512.h"
 #else
-#ifdef __AVX2__
+#if defined(__AVX2__)
 #include "engine/attention_avx2.h"
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include "engine/attention_neon.h"
 #else
 typedef const uint16_t *BlockSteps; /* of the keys of a block */
 static inline BlockSteps block_steps(const uint16_t *k_step) { return k_step; }
@@ -34,6 +37,18 @@ static inline void score_block(const int8_t *restrict k, const int8_t *restrict 
   }
 }
 
+/* acc (heads, 4 quads) += weights of at most a page times its values. */
+static inline void add_values(const int8_t *restrict v, int heads, size_t quads, int n, int16_t w[HEADS][KV_PAGE], int64_t *restrict acc) {
+  for (int h = 0; h < heads; h++)
+    for (size_t d = 0; d < 4 * quads; d++) {
+      int32_t sum = 0;
+      for (size_t j = 0; j < (size_t)n; j++) sum += w[h][j] * v[j / 4 * 16 * quads + 4 * d + j % 4];
+      acc[(size_t)h * 4 * quads + d] += sum;
+    }
+}
+#endif
+
+#ifndef __AVX2__
 /* aligned[n] <- softmax weights of at most a page, times the values' steps on the exponent `most`; returns the sum of the weights. */
 static uint32_t weigh_scores(const int32_t *z, int n, int32_t top, const uint16_t *v_step, int most, int16_t aligned[KV_PAGE]) {
   uint32_t sum = 0;
@@ -47,16 +62,6 @@ static uint32_t weigh_scores(const int32_t *z, int n, int32_t top, const uint16_
     aligned[j] = (int16_t)(((int32_t)w * (v_step[j] & 511) + ((1 << s) >> 1)) >> s);
   }
   return sum;
-}
-
-/* acc (heads, 4 quads) += weights of at most a page times its values. */
-static inline void add_values(const int8_t *restrict v, int heads, size_t quads, int n, int16_t w[HEADS][KV_PAGE], int64_t *restrict acc) {
-  for (int h = 0; h < heads; h++)
-    for (size_t d = 0; d < 4 * quads; d++) {
-      int32_t sum = 0;
-      for (size_t j = 0; j < (size_t)n; j++) sum += w[h][j] * v[j / 4 * 16 * quads + 4 * d + j % 4];
-      acc[(size_t)h * 4 * quads + d] += sum;
-    }
 }
 #endif
 

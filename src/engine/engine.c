@@ -10,6 +10,8 @@ static const Kernels *kernels_of(Isa isa) {
   if (isa == ISA_AVX512) return &kernels_avx512;
   if (isa == ISA_AVXVNNI) return &kernels_avxvnni;
   if (isa == ISA_AVX2) return &kernels_avx2;
+#elif defined(__aarch64__)
+  if (isa == ISA_NEON) return &kernels_neon;
 #endif
   (void)isa;
   return &kernels_scalar;

@@ -119,7 +119,7 @@ typedef struct {
 /* What matmul needs for a matrix of so many columns, whole groups. */
 static inline size_t scratch_bytes(const Kernels *k, int columns) { return k->scratch ? k->scratch : (size_t)TILE * (size_t)columns; }
 
-extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx;
+extern const Kernels kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_amx, kernels_neon;
 
 /* The element-wise operations, compiled once for each instruction set from ops_isa.c; their places in its Kernels. */
 #define OPS(isa) \
