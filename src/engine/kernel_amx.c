@@ -71,14 +71,12 @@ static inline __attribute__((always_inline)) void fold_group(const MatmulJob *j,
 
 /* Groups [from, to) of the job's tile: [groups][2 halves][hi, lo][16 quads][64]. */
 static void fold(const MatmulJob *j, int from, int to, V table, uint8_t *out) {
-  switch (j->p->bits) {
 #define FOLD(bits) \
   case bits:       \
     for (int g = from; g < to; g++, out += 4 * PART) fold_group(j, bits, g, table, out); \
     break;
-    FOLD(2) FOLD(3) FOLD(4) FOLD(6) FOLD(8)
+  FOR_WIDTHS(j->p->bits, FOLD)
 #undef FOLD
-  }
 }
 
 static inline V joined(const int32_t *hi, const int32_t *lo) { return _mm512_add_epi32(_mm512_slli_epi32(load(hi), 8), load(lo)); }
@@ -215,12 +213,10 @@ static inline __attribute__((always_inline)) void narrow_bits(MatmulJob *j, int 
 }
 
 static void narrow(MatmulJob *j, int from, int n, V table) {
-  switch (j->p->bits) {
 #define NARROW(bits) \
   case bits: narrow_bits(j, bits, from, n, table); break;
-    NARROW(2) NARROW(3) NARROW(4) NARROW(6) NARROW(8)
+  FOR_WIDTHS(j->p->bits, NARROW)
 #undef NARROW
-  }
 }
 
 /* ---- more: weights of one tile are folded once for all tokens of a slice ----

@@ -186,12 +186,10 @@ INLINE void weigh_tile(const Packed *p, int bits, const uint8_t *tile, const Boo
 static void weigh(const Packed *p, int t, RowSums *out) {
   const uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
   Book book = book_of(p);
-  switch (p->bits) {
 #define WEIGH(bits) \
   case bits: weigh_tile(p, bits, tile, &book, out); break;
-    WEIGH(2) WEIGH(3) WEIGH(4) WEIGH(6) WEIGH(8)
+  FOR_WIDTHS(p->bits, WEIGH)
 #undef WEIGH
-  }
 }
 
 #define FOR_BITS(bits) \
@@ -206,13 +204,7 @@ static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_
   MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
-    switch (p->bits) {
-      FOR_BITS(2)
-      FOR_BITS(3)
-      FOR_BITS(4)
-      FOR_BITS(6)
-      FOR_BITS(8)
-    }
+    FOR_WIDTHS(p->bits, FOR_BITS)
     if (n > 1) all_tokens(&j, n, scratch);
   }
 }

@@ -59,6 +59,10 @@ typedef struct {
   size_t y_stride;
 } MatmulJob;
 
+/* A case for every width of codes, so that it is a constant in what the case calls. */
+#define FOR_WIDTHS(bits, CASE) \
+  switch (bits) { CASE(2) CASE(3) CASE(4) CASE(6) CASE(8) }
+
 static inline size_t attention_stride(int n) { return ((size_t)n + KV_PAGE - 1) / KV_PAGE * KV_PAGE; }
 /* A head's output from its sums over all positions, dimension by dimension: doc/arithmetic.md 3. */
 static inline void attention_finish(const int64_t *acc, uint64_t den, int most, int dims, int32_t *out) {
