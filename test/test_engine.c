@@ -480,6 +480,13 @@ static void appends_together_equal_appends_alone(void **state) {
   LogitBias away = {best, -INT32_MAX}, to = {best == 7 ? 8 : 7, INT32_MAX};
   assert_int_not_equal(session_sample(s[0], &(SampleEdit){.bias = &away, .biases = 1}), best);
   assert_int_equal(session_sample(s[0], &(SampleEdit){.bias = &to, .biases = 1}), to.token);
+  int second = session_sample(s[0], &(SampleEdit){.excluded = &best, .exclusions = 1});
+  assert_int_not_equal(second, best);
+  /* a token twice, a bias that an exclusion takes back: and all logits stand as before */
+  LogitBias twice[] = {{best, -INT32_MAX}, {best, INT32_MAX}, {second, 0}};
+  assert_int_equal(session_sample(s[0], &(SampleEdit){.bias = twice, .biases = 3}), best);
+  assert_int_equal(session_sample(s[0], &(SampleEdit){.bias = twice, .biases = 3, .excluded = &best, .exclusions = 1}), second);
+  assert_memory_equal(session_logits(s[0]), session_logits(alone[0]), (size_t)shape.vocab * 4);
   assert_int_equal(session_sample(s[0], NULL), best);
   Append beyond = {s[0], ids, 2 * N, true, NULL};
   assert_false(sessions_append(&beyond, 1, &err));

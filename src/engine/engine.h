@@ -71,7 +71,9 @@ typedef struct {
 typedef struct {
   const LogitBias *bias; /* (biases) */
   int biases;
-  const uint8_t *banned; /* (vocab) nonzero excludes a token, or NULL */
+  const int *excluded;   /* (exclusions) tokens: few */
+  int exclusions;
+  const uint8_t *banned; /* (vocab) nonzero excludes a token, or NULL: many */
 } SampleEdit;
 /* The next token from the logits; penalties look at the last PENALTY_WINDOW tokens.  edit may be NULL.  Does not append it.
  * Sessions may be sampled by several threads at a time, each by one. */

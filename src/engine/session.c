@@ -236,21 +236,40 @@ bool session_sampler(Session *s, const SamplerSettings *settings, uint64_t seed,
   return s->scratch.index && s->scratch.p && s->scratch.key && s->count && s->adjusted;
 }
 
+/* Changes a token's logit; what it was goes to the front of *kept, if any. */
+static void change(int32_t *z, int token, int32_t to, int32_t **kept) {
+  if (kept) *(*kept)++ = z[token];
+  z[token] = to;
+}
+
+static void change_some(int32_t *z, const SampleEdit *edit, int32_t **kept) {
+  for (int i = 0; i < edit->biases; i++) change(z, edit->bias[i].token, sat32((int64_t)z[edit->bias[i].token] + edit->bias[i].bias), kept);
+  for (int i = 0; i < edit->exclusions; i++) change(z, edit->excluded[i], -INT32_MAX, kept);
+}
+
+/* A few logits are changed where they stand, and back: a copy of all takes as long as the draw. */
+static int sample_changed(Session *s, const SampleEdit *edit) {
+  int vocab = s->engine->chip->shape.vocab;
+  int32_t *z = s->logits, *kept = s->adjusted;
+  change_some(z, edit, &kept);
+  int token = sampler_draw(&s->settings, z, vocab, &s->random, &s->scratch);
+  for (int i = edit->exclusions; i-- > 0;) z[edit->excluded[i]] = *--kept;
+  for (int i = edit->biases; i-- > 0;) z[edit->bias[i].token] = *--kept;
+  return token;
+}
+
 int session_sample(Session *s, const SampleEdit *edit) {
+  static const SampleEdit none = {0};
   int vocab = s->engine->chip->shape.vocab, from = s->position > PENALTY_WINDOW ? s->position - PENALTY_WINDOW : 0;
   assert(s->adjusted); /* session_sampler came first */
-  if (!sampler_penalises(&s->settings) && (!edit || (!edit->biases && !edit->banned)))
-    return sampler_draw(&s->settings, s->logits, vocab, &s->random, &s->scratch);
+  if (!edit) edit = &none;
+  if (!sampler_penalises(&s->settings) && !edit->banned && edit->biases + edit->exclusions <= vocab) return sample_changed(s, edit);
   memcpy(s->adjusted, s->logits, (size_t)vocab * 4);
   for (int i = from; i < s->position; i++) s->count[s->token[i]]++;
   sampler_penalties(&s->settings, s->adjusted, s->count, vocab);
   for (int i = from; i < s->position; i++) s->count[s->token[i]] = 0;
-  for (int i = 0; edit && i < edit->biases; i++) {
-    int32_t *z = &s->adjusted[edit->bias[i].token];
-    *z = sat32((int64_t)*z + edit->bias[i].bias);
-  }
-  if (edit && edit->banned)
-    for (int i = 0; i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
+  change_some(s->adjusted, edit, NULL);
+  for (int i = 0; edit->banned && i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
 }
 

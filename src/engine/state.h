@@ -69,7 +69,7 @@ struct Session {
   uint8_t **page;       /* (ceil(context / KV_PAGE)) of the KV cache; those in use come first */
   int pages;            /* in use */
   int32_t *own;         /* (vocab) room for its logits */
-  const int32_t *logits; /* there, or in a row of the engine's */
+  int32_t *logits;      /* there, or in a row of the engine's */
   bool appended;        /* by the pass that is to come */
   int *token;           /* (context) what was appended */
   Ahead ahead;

@@ -28,7 +28,7 @@ typedef struct {
   int cached_n;
   size_t cached_tokens, cached_limit;
   uint64_t clock;
-  uint8_t *end_banned;      /* (vocab) */
+  int *end, ends;           /* [ends] tokens that end a reply */
   Append *append;           /* (slots) */
   int32_t *hidden;          /* (PREFILL_CHUNK, dim) of an embedding's chunk */
   double decode_step, prefill_token; /* seconds, running means; 0: not known */
@@ -375,25 +375,19 @@ static void note_appended(Lane *l, int n) {
     if (x->err.set) x->finish = FINISH_ERROR;
     if (a->logits) x->decoding = true;
     x->sampled = false;
-    if (a->logits && !x->finish) stream_prepare(x, l->end_banned);
+    if (a->logits && !x->finish) stream_prepare(x);
   }
 }
 
-typedef struct {
-  Stream **stream;
-  int n, vocab;
-} Sampling;
-
 static void sample_some(void *arg, int piece, int pieces) {
-  Sampling *p = arg;
-  for (int i = piece; i < p->n; i += pieces)
-    if (p->stream[i]->decoding && !p->stream[i]->finish) stream_sample(p->stream[i], p->vocab);
+  const Lane *l = arg;
+  for (int i = piece; i < l->streams; i += pieces)
+    if (l->stream[i]->decoding && !l->stream[i]->finish) stream_sample(l->stream[i], l->chip->chip->shape.vocab, l->end, l->ends);
 }
 
 static void sample(Lane *l) {
-  Sampling p = {l->stream, l->streams, l->chip->chip->shape.vocab};
-  if (l->streams > 1) pool_run(engine_pool(l->chip->engine), sample_some, &p);
-  else sample_some(&p, 0, 1);
+  if (l->streams > 1) pool_run(engine_pool(l->chip->engine), sample_some, l);
+  else sample_some(l, 0, 1);
   for (int i = 0; i < l->streams; i++)
     if (l->stream[i]->sampled) stream_write(l->stream[i], l->chip);
 }
@@ -512,10 +506,11 @@ static bool open_lane(Lane *l, const ServeChip *c, int slots, Err *err) {
   l->cached_limit = (size_t)(CACHE_BYTES / token_bytes);
   l->stream = mem_alloc((size_t)slots, sizeof(Stream *), err);
   l->append = mem_alloc((size_t)slots, sizeof *l->append, err);
-  l->end_banned = mem_alloc((size_t)shape->vocab, 1, err);
+  l->end = mem_alloc((size_t)shape->vocab, sizeof *l->end, err);
   l->hidden = mem_alloc(PREFILL_CHUNK * (size_t)shape->dim, sizeof *l->hidden, err);
-  for (int i = 0; l->end_banned && i < shape->vocab; i++) l->end_banned[i] = tokenizer_stops(c->tokenizer, i);
-  return l->stream && l->append && l->end_banned && l->hidden;
+  for (int i = 0; l->end && i < shape->vocab; i++)
+    if (tokenizer_stops(c->tokenizer, i)) l->end[l->ends++] = i;
+  return l->stream && l->append && l->end && l->hidden;
 }
 
 Scheduler *scheduler_new(const ServeChip *chip, int chips, int slots, int queue, void (*wake)(void *arg, bool urgent), void *arg,
@@ -548,7 +543,7 @@ void scheduler_free(Scheduler *s) {
   for (int i = 0; s->lane && i < s->lanes; i++) {
     Lane *l = &s->lane[i];
     while (l->cached_n) drop_cached(l, 0);
-    void *all[] = {l->stream, l->append, l->end_banned, l->hidden};
+    void *all[] = {l->stream, l->append, l->end, l->hidden};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) mem_free(all[k]);
   }
   mem_free(s->lane);

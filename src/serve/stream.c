@@ -27,7 +27,7 @@ static void stream_fail(Stream *s, const Err *err) {
   if (!s->err.set) s->err = *err;
 }
 
-void stream_prepare(Stream *s, const uint8_t *end_banned) {
+void stream_prepare(Stream *s) {
   Err err = {0};
   int fit;
   s->banned = NULL;
@@ -35,9 +35,8 @@ void stream_prepare(Stream *s, const uint8_t *end_banned) {
     s->banned = matcher_banned(s->job->matcher, s->state, &fit, &err);
     if (s->banned && fit == 0) err_set(&err, "no token of this model's vocabulary continues what the request asks for");
     if (err.set) stream_fail(s, &err);
-  } else if (s->job->ignore_end || s->written < s->job->least) {
-    s->banned = end_banned;
   }
+  s->goes_on = !s->constrained && (s->job->ignore_end || s->written < s->job->least);
 }
 
 /* ---- probabilities ---- */
@@ -94,8 +93,8 @@ static void chances(Stream *s, int vocab) {
   }
 }
 
-void stream_sample(Stream *s, int vocab) {
-  SampleEdit edit = {s->job->bias, s->job->biases, s->banned};
+void stream_sample(Stream *s, int vocab, const int *ends, int n) {
+  SampleEdit edit = {s->job->bias, s->job->biases, ends, s->goes_on ? n : 0, s->banned};
   s->next = session_sample(s->session, &edit);
   s->sampled = true;
   if (s->job->logprobs >= 0) (s->job->chances ? chances : probabilities)(s, vocab);

@@ -21,6 +21,7 @@ typedef struct {
   int state;           /* of the matcher */
   bool constrained;    /* the matcher holds */
   const uint8_t *banned;
+  bool goes_on;        /* the next token may not end the reply */
   Buf opening;         /* bytes in which the matcher's trigger is looked for */
   Detok detok;
   Buf held;            /* text that may yet become a stop string */
@@ -39,10 +40,10 @@ typedef struct {
 bool stream_open(Stream *s, Job *j, const ServeChip *c, Err *err);
 /* Frees all but session and fed, which the caller takes or frees. */
 void stream_close(Stream *s);
-/* Masks and lists of what the next token may be.  end_banned (vocab): all tokens that end a reply. */
-void stream_prepare(Stream *s, const uint8_t *end_banned);
-/* Draws the next token from the session's logits.  Streams may do so in parallel. */
-void stream_sample(Stream *s, int vocab);
+/* Masks of what the next token may be. */
+void stream_prepare(Stream *s);
+/* Draws the next token from the session's logits.  ends[n]: all tokens that end a reply.  Streams may do so in parallel. */
+void stream_sample(Stream *s, int vocab, const int *ends, int n);
 /* Turns the drawn token into text, and finds out whether the reply ends. */
 void stream_write(Stream *s, const ServeChip *c);
 /* The hidden states of n tokens, added to the embedding's sum. */
