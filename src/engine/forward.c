@@ -320,6 +320,16 @@ static void plan_attention(Pass *p) {
 
 static int units_attention(const Pass *p) { return p->attended; }
 
+/* Asks for the first page of a timeline's head: of many sessions every one is cold. */
+static void fetch_first(const Pass *p, Attended x) {
+  KvCells kv = cells_of(p, x.row, x.head);
+  KvCell c = kv_page_cell(&kv, 0);
+  size_t n = (size_t)p->row[x.row].position + 1, bytes = (n < KV_PAGE ? n : KV_PAGE) * 4 * kv_quads(p->s->head_dim);
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(c.k + i, 0, 2);
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(c.v + i, 0, 2);
+  __builtin_prefetch(c.k_step), __builtin_prefetch(c.v_step);
+}
+
 /* Later rows see more tokens: each piece takes some from everywhere. */
 static void phase_attention(const Pass *p, Piece c) {
   Worker *w = &p->e->worker[c.thread];
@@ -328,6 +338,7 @@ static void phase_attention(const Pass *p, Piece c) {
     Attended x = p->b->attended[u];
     size_t i = (size_t)x.row * heads + (size_t)x.head;
     int n = p->row[x.row].position + 1;
+    if (p->apart && u + c.of < p->attended) fetch_first(p, p->b->attended[u + c.of]);
     if (rotates_inside(p) && c.of == 1 && small_heads(p)) {
       if (x.head == 0) rotate_row(p, x.row);
     } else if (rotates_inside(p)) {
