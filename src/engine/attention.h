@@ -22,6 +22,7 @@ static inline void fetch(const int8_t *p, size_t bytes) {
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include "engine/attention_neon.h"
 #else
+#define PAGE_LOOPS_IN_C
 typedef const uint16_t *BlockSteps; /* of the keys of a block */
 static inline BlockSteps block_steps(const uint16_t *k_step) { return k_step; }
 
@@ -45,6 +46,18 @@ static inline void add_values(const int8_t *restrict v, int heads, size_t quads,
       for (size_t j = 0; j < (size_t)n; j++) sum += w[h][j] * v[j / 4 * 16 * quads + 4 * d + j % 4];
       acc[(size_t)h * 4 * quads + d] += sum;
     }
+}
+#endif
+
+#ifndef PAGE_LOOPS_IN_C
+/* acc (heads, 4 quads) += weights of at most a page times its values. */
+static void add_values(const int8_t *v, int heads, size_t quads, int n, int16_t w[HEADS][KV_PAGE], int64_t *acc) {
+  switch (heads) {
+    case 4: add_heads(v, 4, quads, n, w, acc); break;
+    case 3: add_heads(v, 3, quads, n, w, acc); break;
+    case 2: add_heads(v, 2, quads, n, w, acc); break;
+    default: add_heads(v, 1, quads, n, w, acc); break;
+  }
 }
 #endif
 

@@ -90,13 +90,3 @@ static inline __attribute__((always_inline)) void add_heads(const int8_t *v, con
   }
   for (size_t d = 0; d < quads; d++) add_quad(v + 16 * d, count, quads, n, byte, surplus, 4 * quads, acc + 4 * d);
 }
-
-/* acc (heads, 4 quads) += weights of at most a page times its values. */
-static void add_values(const int8_t *v, int heads, size_t quads, int n, int16_t w[HEADS][KV_PAGE], int64_t *acc) {
-  switch (heads) {
-    case 4: add_heads(v, 4, quads, n, w, acc); break;
-    case 3: add_heads(v, 3, quads, n, w, acc); break;
-    case 2: add_heads(v, 2, quads, n, w, acc); break;
-    default: add_heads(v, 1, quads, n, w, acc); break;
-  }
-}

@@ -7,6 +7,8 @@
 
 enum { PART = 4 /* rows of a register */, PARTS = TILE / PART, TOKENS = 4 };
 
+typedef int8x16_t V;
+
 #define INLINE static inline __attribute__((always_inline))
 
 /* ---- unpacking ---- */
@@ -98,33 +100,15 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
   store_parts(j, 0, 0, PARTS, acc);
 }
 
-/* The levels of one tile as bytes: [2 halves][groups][16 quads][64]. */
-INLINE void unpack_tile(const MatmulJob *j, int bits, const Book *book, int8_t *out) {
-  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
-  const int quads = chunk_quads(bits);
-  for (int g = 0; g < j->p->groups; g++) {
-    const uint8_t *w = tile + group_at(g, bits);
-    for (int c = 0; c < QUADS; c += quads)
-      for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-        fetch_weights(w, (size_t)chunk_bytes(bits));
-        for (int i = 0; i < 4; i++) {
-          int8x16_t q[8];
-          unpack(bits, w + VECTOR / 4 * i, book, q);
-          for (int k = 0; k < quads; k++) vst1q_s8(out + ((h * j->p->groups + g) * QUADS + c + k) * VECTOR + i * VECTOR / 4, q[k]);
-        }
-      }
-  }
-}
-
 /* `count` tokens (a constant where it is called) against the levels of half a tile. */
-INLINE void tile_many(const MatmulJob *j, int token, const int count, const int8_t *levels, int half) {
+INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int8_t *a = (const int8_t *)j->a + (size_t)token * j->a_stride, *level = levels + (size_t)(half * j->p->groups) * QUADS * VECTOR;
   int32x4_t acc[TOKENS][4];
   for (int t = 0; t < count; t++)
     for (int i = 0; i < 4; i++) acc[t][i] = vdupq_n_s32(0);
   for (int g = 0; g < j->p->groups; g++, a += GROUP) {
-    const uint8_t *scale = tile + scales_at(g, j->p->bits) + half * HALF;
+    const uint8_t *scale = tile + scales_at(g, bits) + half * HALF;
     int32x4_t sum[TOKENS][4];
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) sum[t][i] = vdupq_n_s32(0);
@@ -140,20 +124,6 @@ INLINE void tile_many(const MatmulJob *j, int token, const int count, const int8
       for (int i = 0; i < 4; i++) acc[t][i] = scaled(acc[t][i], sum[t][i], scale + i * PART);
   }
   for (int t = 0; t < count; t++) store_parts(j, token + t, 4 * half, 4, acc[t]);
-}
-
-/* As few passes over the levels as can be, of about equal size; one half after the other, so that its levels stay in L1. */
-static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
-  int passes = (n + TOKENS - 1) / TOKENS;
-  for (int i = 0; i < 2 * passes; i++) {
-    Span s = span_of(n, 1, i % passes, passes);
-    switch (s.to - s.from) {
-      case 4: tile_many(j, s.from, 4, level, i / passes); break;
-      case 3: tile_many(j, s.from, 3, level, i / passes); break;
-      case 2: tile_many(j, s.from, 2, level, i / passes); break;
-      default: tile_many(j, s.from, 1, level, i / passes); break;
-    }
-  }
 }
 
 /* Sums over ones: levels, and magnitudes of the columns in use. */
@@ -183,31 +153,9 @@ INLINE void weigh_tile(const Packed *p, int bits, const uint8_t *tile, const Boo
   }
 }
 
-static void weigh(const Packed *p, int t, RowSums *out) {
-  const uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
-  Book book = book_of(p);
-#define WEIGH(bits) \
-  case bits: weigh_tile(p, bits, tile, &book, out); break;
-  FOR_WIDTHS(p->bits, WEIGH)
-#undef WEIGH
-}
+#include "engine/by_tiles.h"
 
-#define FOR_BITS(bits) \
-  case bits:           \
-    if (n == 1) tile_one(&j, bits, &book); \
-    else unpack_tile(&j, bits, &book, scratch); \
-    break;
-
-static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
-                   int32_t *y, size_t y_stride, int8_t *scratch) {
-  Book book = book_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
-  for (int row = from; row < to; row += TILE) {
-    j.row = row;
-    FOR_WIDTHS(p->bits, FOR_BITS)
-    if (n > 1) all_tokens(&j, n, scratch);
-  }
-}
+static void more_tokens(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, j->p->bits, n, level); }
 
 const Kernels kernels_neon = {
     .weigh = weigh, .matmul = matmul,

@@ -138,24 +138,6 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
   for (int i = 0; i < PARTS; i++) store_part(j, 0, i, acc[i]);
 }
 
-/* The levels of one tile as bytes: [2 halves][groups][16 quads][2 parts][32]. */
-INLINE void unpack_tile(const MatmulJob *j, int bits, const Book *book, int8_t *out) {
-  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
-  const int quads = chunk_quads(bits);
-  for (int g = 0; g < j->p->groups; g++) {
-    const uint8_t *w = tile + group_at(g, bits);
-    for (int c = 0; c < QUADS; c += quads)
-      for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-        fetch_weights(w, (size_t)chunk_bytes(bits));
-        for (int i = 0; i < 2; i++) {
-          V q[8];
-          unpack(bits, w + VECTOR / 2 * i, book, q);
-          for (int k = 0; k < quads; k++) _mm256_storeu_si256((V *)(out + (((h * j->p->groups + g) * QUADS + c + k) * 2 + i) * 32), q[k]);
-        }
-      }
-  }
-}
-
 /* `count` tokens (a constant where it is called) against the levels of half a tile. */
 INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
@@ -208,49 +190,12 @@ INLINE void weigh_tile(const Packed *p, int bits, const uint8_t *tile, const Boo
   }
 }
 
-static void weigh(const Packed *p, int t, RowSums *out) {
-  const uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
-  Book book = book_of(p);
-#define WEIGH(bits) \
-  case bits: weigh_tile(p, bits, tile, &book, out); break;
-  FOR_WIDTHS(p->bits, WEIGH)
-#undef WEIGH
-}
-
-/* As few passes over the levels as can be, of about equal size; one half after the other, so that its levels stay in L1. */
-INLINE void all_tokens(const MatmulJob *j, int bits, int n, const int8_t *level) {
-  int passes = (n + TOKENS - 1) / TOKENS;
-  for (int i = 0; i < 2 * passes; i++) {
-    Span s = span_of(n, 1, i % passes, passes);
-    switch (s.to - s.from) {
-      case 4: tile_many(j, bits, s.from, 4, level, i / passes); break;
-      case 3: tile_many(j, bits, s.from, 3, level, i / passes); break;
-      case 2: tile_many(j, bits, s.from, 2, level, i / passes); break;
-      default: tile_many(j, bits, s.from, 1, level, i / passes); break;
-    }
-  }
-}
+#include "engine/by_tiles.h"
 
 /* By what the dot product makes of the width. */
 static void all_4(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, 4, n, level); }
 static void all_6(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, 6, n, level); }
 static void all_8(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, 8, n, level); }
-
-#define FOR_BITS(bits) \
-  case bits:           \
-    if (n == 1) tile_one(&j, bits, &book); \
-    else unpack_tile(&j, bits, &book, scratch); \
-    break;
-
-static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
-                   int32_t *y, size_t y_stride, int8_t *scratch) {
-  Book book = book_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
-  for (int row = from; row < to; row += TILE) {
-    j.row = row;
-    FOR_WIDTHS(p->bits, FOR_BITS)
-    if (n > 1) (p->bits <= 4 ? all_4 : p->bits == 6 ? all_6 : all_8)(&j, n, scratch);
-  }
-}
+static void more_tokens(const MatmulJob *j, int n, const int8_t *level) { (j->p->bits <= 4 ? all_4 : j->p->bits == 6 ? all_6 : all_8)(j, n, level); }
 
 #endif

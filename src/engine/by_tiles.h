@@ -1,0 +1,74 @@
+/* engine/by_tiles: from the product of one tile to weigh and matmul, for sets that take one token straight from the codes and more from
+ * unpacked levels, TOKENS at a time.
+ *
+ * Who includes it brings V (the bytes of a register), Book, book_of, unpack, tile_one, tile_many, weigh_tile and more_tokens, and INLINE.
+ */
+#ifndef BURIN_ENGINE_BY_TILES_H
+#define BURIN_ENGINE_BY_TILES_H
+
+#include "engine/kernels.h"
+
+#include <string.h>
+
+/* All tokens against an unpacked tile: calls all_tokens. */
+static void more_tokens(const MatmulJob *j, int n, const int8_t *level);
+
+/* As few passes over the levels as can be, of about equal size; one half after the other, so that its levels stay in L1. */
+INLINE void all_tokens(const MatmulJob *j, int bits, int n, const int8_t *level) {
+  int passes = (n + TOKENS - 1) / TOKENS;
+  for (int i = 0; i < 2 * passes; i++) {
+    Span s = span_of(n, 1, i % passes, passes);
+    switch (s.to - s.from) {
+      case 4: tile_many(j, bits, s.from, 4, level, i / passes); break;
+      case 3: tile_many(j, bits, s.from, 3, level, i / passes); break;
+      case 2: tile_many(j, bits, s.from, 2, level, i / passes); break;
+      default: tile_many(j, bits, s.from, 1, level, i / passes); break;
+    }
+  }
+}
+
+/* The levels of one tile as bytes: [2 halves][groups][16 quads][64]. */
+INLINE void unpack_tile(const MatmulJob *j, int bits, const Book *book, int8_t *out) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits), registers = VECTOR / (int)sizeof(V);
+  for (int g = 0; g < j->p->groups; g++) {
+    const uint8_t *w = tile + group_at(g, bits);
+    for (int c = 0; c < QUADS; c += quads)
+      for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
+        fetch_weights(w, (size_t)chunk_bytes(bits));
+        for (int i = 0; i < registers; i++) {
+          V q[8];
+          unpack(bits, w + i * (int)sizeof(V), book, q);
+          for (int k = 0; k < quads; k++) memcpy(out + ((h * j->p->groups + g) * QUADS + c + k) * VECTOR + i * (int)sizeof(V), &q[k], sizeof(V));
+        }
+      }
+  }
+}
+
+static void weigh(const Packed *p, int t, RowSums *out) {
+  const uint8_t *tile = p->tiles + (size_t)t * p->tile_bytes;
+  Book book = book_of(p);
+#define WEIGH(bits) \
+  case bits: weigh_tile(p, bits, tile, &book, out); break;
+  FOR_WIDTHS(p->bits, WEIGH)
+#undef WEIGH
+}
+
+#define FOR_BITS(bits) \
+  case bits:           \
+    if (n == 1) tile_one(&j, bits, &book); \
+    else unpack_tile(&j, bits, &book, scratch); \
+    break;
+
+static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
+                   int32_t *y, size_t y_stride, int8_t *scratch) {
+  Book book = book_of(p);
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  for (int row = from; row < to; row += TILE) {
+    j.row = row;
+    FOR_WIDTHS(p->bits, FOR_BITS)
+    if (n > 1) more_tokens(&j, n, scratch);
+  }
+}
+
+#endif
