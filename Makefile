@@ -4,7 +4,7 @@
 #        make check-long SmolLM2-135M whole: quality, simulation  make synth  cells, area, timing of the hardware
 #        make read-bank  a bank of the masks read in ngspice        make tile       the tiny model on a sky130 shuttle's area
 #        make bench      speed beside llama.cpp: builds it, takes half an hour, renews doc/performance.*
-# Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1, MACHINE (that CC compiles for: x86_64, aarch64, ...).
+# Variables: CC, BUILD (folder), SANITIZE=1 (ASan and UBSan), DEBUG=1.
 
 CC ?= gcc
 ifeq ($(origin CC),default)
@@ -26,7 +26,8 @@ endif
 
 ROOMS := base model text chip engine cast rtl plan mask serve cmd
 SRC := $(wildcard $(ROOMS:%=src/%/*.c))
-MACHINE ?= $(shell uname -m)
+# That CC compiles for.
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 
 # Files named *_isa.c are compiled once for each instruction set; kernel_<isa>.c with that set's flags.
 ISA_scalar :=
@@ -131,7 +132,7 @@ check:
 arm64:
 	@tools/need.sh arm64
 	@tools/sysroot.sh $(BUILD)/arm64/root
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 MACHINE=aarch64 CC="aarch64-linux-gnu-gcc-12 --sysroot=$(BUILD)/arm64/root" test-programs
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 CC="aarch64-linux-gnu-gcc-12 --sysroot=$(BUILD)/arm64/root" test-programs
 
 check-long: all
 	@tools/need.sh check
