@@ -38,7 +38,7 @@ static void profile_end(const Bench *b, PhaseTime *out) {
   engine_profile(b->engine, false);
 }
 
-/* Tokens before the clock starts, as llama-bench has them: pages are there, and caches hold what they can. */
+/* Tokens before the clock starts, as llama-bench has them: caches hold what they can. */
 enum { WARM_PREFILL = 16, WARM_DECODE = 4 };
 
 static bool measure_prefill(const Bench *b, BenchResult *best, Err *err) {
@@ -66,9 +66,9 @@ static bool steps(const Bench *b, int n, Err *err) {
 
 static bool measure_decode(const Bench *b, BenchResult *best, Err *err) {
   const BenchOptions *o = b->o;
-  for (int i = 0; i < o->batch; i++) {
+  for (int i = 0; i < o->batch; i++) { /* to the end, so that the pages of the KV cache are there */
     session_truncate(b->session[i], 0);
-    if (o->depth > 0 && !session_extend(b->session[i], b->ids, o->depth, 0, NULL, err)) return false;
+    if (!session_extend(b->session[i], b->ids, o->depth + o->decode, 0, NULL, err)) return false;
   }
   if (!steps(b, o->decode < WARM_DECODE ? o->decode : WARM_DECODE, err)) return false;
   profile_start(b);

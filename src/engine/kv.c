@@ -43,7 +43,6 @@ void kv_pool_free(KvPool *p) {
 static bool more_pages(KvPool *p, Err *err) {
   Slab *s = mem_alloc(1, sizeof *s + SLAB_PAGES * p->page_bytes, err);
   if (!s) return false;
-  memset(s->pages, 0, SLAB_PAGES * p->page_bytes); /* the system gives memory when it is touched: now, not token by token */
   s->next = p->slab;
   p->slab = s;
   for (int i = SLAB_PAGES; i-- > 0;) {
