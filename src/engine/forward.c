@@ -285,7 +285,7 @@ static bool few_units(const Pass *p) { return p->n * p->s->kv_heads < 4 * pool_t
 static int heads_together(const Pass *p) { return p->n * p->s->kv_heads < pool_threads(p->e->pool) && p->ranges == 1 ? 1 : group_of(p); }
 
 /* Attention itself rotates what only it reads: a phase less. */
-static bool rotates_inside(const Pass *p) { return p->apart && p->ranges == 1 && heads_together(p) == group_of(p); }
+static bool rotates_inside(const Pass *p) { return p->apart && p->ranges == 1 && heads_together(p) == group_of(p) && !small_heads(p); }
 
 static int units_rotate(const Pass *p) { return rotates_inside(p) ? 0 : small_heads(p) ? p->n : p->n * (p->s->heads + p->s->kv_heads); }
 
@@ -339,9 +339,7 @@ static void phase_attention(const Pass *p, Piece c) {
     size_t i = (size_t)x.row * heads + (size_t)x.head;
     int n = p->row[x.row].position + 1;
     if (p->apart && u + c.of < p->attended) fetch_first(p, p->b->attended[u + c.of]);
-    if (rotates_inside(p) && c.of == 1 && small_heads(p)) {
-      if (x.head == 0) rotate_row(p, x.row);
-    } else if (rotates_inside(p)) {
+    if (rotates_inside(p)) {
       rotate_here(p, x.row, p->s->heads + x.head / x.heads);
       for (int h = 0; h < x.heads; h++) rotate_here(p, x.row, x.head + h);
     }
