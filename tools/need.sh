@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: need.sh build|demo|check|arm64|peer|spice|tile.  As root by itself; otherwise it prints the one
-# line to run and stops.
+# Installs the Debian packages that are missing: need.sh build|demo|check|arm64|peer|spice|tile.  As root by itself; otherwise it prints
+# the one line to run and stops.
 set -eu
 build="gcc make libc6-dev libssl-dev libxxhash-dev libutf8proc-dev libjansson-dev libedit-dev
        libevent-dev zlib1g-dev"

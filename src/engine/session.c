@@ -269,7 +269,8 @@ int session_sample(Session *s, const SampleEdit *edit) {
   sampler_penalties(&s->settings, s->adjusted, s->count, vocab);
   for (int i = from; i < s->position; i++) s->count[s->token[i]] = 0;
   change_some(s->adjusted, edit, NULL);
-  for (int i = 0; edit->banned && i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
+  if (edit->banned)
+    for (int i = 0; i < vocab; i++) s->adjusted[i] = edit->banned[i] ? -INT32_MAX : s->adjusted[i]; /* without a branch: vectors */
   return sampler_draw(&s->settings, s->adjusted, vocab, &s->random, &s->scratch);
 }
 
