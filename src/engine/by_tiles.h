@@ -35,7 +35,7 @@ INLINE void unpack_tile(const MatmulJob *j, int bits, const Book *book, int8_t *
     const uint8_t *w = tile + group_at(g, bits);
     for (int c = 0; c < QUADS; c += quads)
       for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(j->p->ahead, w, (size_t)chunk_bytes(bits));
         for (int i = 0; i < registers; i++) {
           V q[8];
           unpack(bits, w + i * (int)sizeof(V), book, q);
@@ -63,9 +63,11 @@ static void weigh(const Packed *p, int t, RowSums *out) {
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   Book book = book_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  NextTile next;
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, &next};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
+    next = next_tile(p, row);
     FOR_WIDTHS(p->bits, FOR_BITS)
     if (n > 1) more_tokens(&j, n, scratch);
   }

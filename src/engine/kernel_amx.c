@@ -44,7 +44,7 @@ static void configure_wide(int first, int second) {
 /* ---- weights with their scales ---- */
 
 /* One half of a group: 16 quads of hi bytes, then 16 of lo.  w: its first chunk. */
-static inline __attribute__((always_inline)) void fold_half(int bits, const uint8_t *w, const uint8_t *scale, V table, uint8_t *out) {
+static inline __attribute__((always_inline)) void fold_half(int bits, FetchAhead ahead, const uint8_t *w, const uint8_t *scale, V table, uint8_t *out) {
   const V low = _mm512_set1_epi16(0x00FF), spread = _mm512_set_epi32(0x0F0F0F0F, 0x0E0E0E0E, 0x0D0D0D0D, 0x0C0C0C0C, 0x0B0B0B0B, 0x0A0A0A0A, 0x09090909, 0x08080808, 0x07070707,
                                                                      0x06060606, 0x05050505, 0x04040404, 0x03030303, 0x02020202, 0x01010101, 0);
   const V s = _mm512_permutexvar_epi8(spread, _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)scale)));
@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) void fold_half(int bits, const uint
 #pragma GCC unroll 16
   for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
     V q[8];
-    fetch_weights(w, (size_t)chunk_bytes(bits));
+    fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
     unpack(bits, w, table, q);
 #pragma GCC unroll 8
     for (int k = 0; k < quads; k++) { /* 16-bit products of even and of odd columns, then their bytes in order */
@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void fold_half(int bits, const uint
 
 static inline __attribute__((always_inline)) void fold_group(const MatmulJob *j, int bits, int g, V table, uint8_t *out) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
-  for (int h = 0; h < 2; h++) fold_half(bits, tile + group_at(g, bits) + h * chunk_bytes(bits), tile + scales_at(g, bits) + h * HALF, table, out + h * 2 * PART);
+  for (int h = 0; h < 2; h++) fold_half(bits, j->p->ahead, tile + group_at(g, bits) + h * chunk_bytes(bits), tile + scales_at(g, bits) + h * HALF, table, out + h * 2 * PART);
 }
 
 /* Groups [from, to) of the job's tile: [groups][2 halves][hi, lo][16 quads][64]. */
@@ -86,12 +86,13 @@ static inline V joined(const int32_t *hi, const int32_t *lo) { return _mm512_add
 /* One group: [2 halves][16 quads][64]. */
 static inline __attribute__((always_inline)) void level_group(const MatmulJob *j, int bits, int g, V table, uint8_t *out) {
   const uint8_t *w = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes + group_at(g, bits);
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
 #pragma GCC unroll 16
   for (int c = 0; c < QUADS; c += quads)
     for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
       V q[8];
-      fetch_weights(w, (size_t)chunk_bytes(bits));
+      fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
       unpack(bits, w, table, q);
 #pragma GCC unroll 8
       for (int k = 0; k < quads; k++) _mm512_store_si512(out + h * PART + (c + k) * 64, q[k]);
@@ -313,7 +314,7 @@ static void wide(MatmulJob *j, int from, int slice, int n, V table, uint8_t *scr
 
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y, size_t y_stride, int8_t *scratch) {
   V table = table_of(p);
-  MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, NULL};
   if (n < LEAST) {
     matmul_avx512(p, from, to, a, a_stride, n, x, frac, y, y_stride, scratch);
     return;

@@ -25,6 +25,7 @@ static inline __attribute__((always_inline)) void store_all(const MatmulJob *j, 
 /* `count` tokens (a constant where it is called, at most FEW): codes go from memory to registers to sums. */
 static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, int bits, const int count, V table) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits), chains = count == 1 ? 2 : 1; /* sums that take turns, so that none waits for the last */
   V acc[FEW][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
@@ -36,7 +37,7 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
 #pragma GCC unroll 16
     for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
       V low[8], high[8];
-      fetch_weights(w, 2 * (size_t)chunk_bytes(bits));
+      fetch_weights(ahead, w, 2 * (size_t)chunk_bytes(bits));
       unpack(bits, w, table, low);
       unpack(bits, w + chunk_bytes(bits), table, high);
 #pragma GCC unroll 8
@@ -62,6 +63,7 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
  * memory. */
 static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, int bits, const int count, V table) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
   _Alignas(64) int32_t acc[2][FUSED][HALF] = {0};
   for (int g = 0; g < j->p->groups; g++)
@@ -73,7 +75,7 @@ static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, 
 #pragma GCC unroll 16
       for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
         V level[8];
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
         unpack(bits, w, table, level);
 #pragma GCC unroll 8
         for (int k = 0; k < quads; k++)
@@ -91,6 +93,7 @@ static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, 
 
 /* As tile_few, of ones: levels against them, and them against magnitudes. */
 static inline __attribute__((always_inline)) void weigh_tile(const Packed *p, int bits, const uint8_t *tile, V table, RowSums *out) {
+  const FetchAhead ahead = p->ahead;
   const int quads = chunk_quads(bits);
   V level[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, magnitude[2] = {level[0], level[0]};
   for (int g = 0; g < p->groups; g++)
@@ -100,7 +103,7 @@ static inline __attribute__((always_inline)) void weigh_tile(const Packed *p, in
 #pragma GCC unroll 16
       for (int i = 0; i < QUADS; i += quads, w += 2 * chunk_bytes(bits)) {
         V q[8];
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
         unpack(bits, w, table, q);
 #pragma GCC unroll 8
         for (int k = 0; k < quads; k++) {
@@ -144,13 +147,14 @@ static inline __attribute__((always_inline)) void tile_fused(const MatmulJob *j,
 /* The levels of one tile as bytes: [groups][16 quads][2 halves][64]. */
 static inline __attribute__((always_inline)) void unpack_tile(const MatmulJob *j, int bits, V table, int8_t *out) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
   for (int g = 0; g < j->p->groups; g++)
     for (int h = 0; h < 2; h++) {
       const uint8_t *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
       for (int c = 0; c < QUADS; c += quads, w += 2 * chunk_bytes(bits)) {
         V q[8];
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
         unpack(bits, w, table, q);
         for (int k = 0; k < quads; k++) _mm512_store_si512(out + ((g * QUADS + c + k) * 2 + h) * 64, q[k]);
       }
@@ -161,6 +165,7 @@ static inline __attribute__((always_inline)) void unpack_tile(const MatmulJob *j
 static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, int token, const int count, const int8_t *level) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
+  NextTile next = *j->next;
   V acc[TOKENS][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
   for (int g = 0; g < j->p->groups; g++) {
@@ -168,6 +173,7 @@ static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, 
     for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = _mm512_setzero_si512();
     for (int k = 0; k < QUADS; k++, level += 128) {
       V w0 = load(level), w1 = load(level + 64);
+      fetch_line(&next);
 #pragma GCC unroll 6
       for (int t = 0; t < count; t++) {
         V x = four(a + (size_t)t * j->a_stride + g * GROUP + 4 * k);
@@ -183,6 +189,7 @@ static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, 
       acc[t][1] = _mm512_add_epi32(acc[t][1], _mm512_mullo_epi32(sum[t][1], s1));
     }
   }
+  *j->next = next;
   store_all(j, token, count, acc);
 }
 
@@ -211,9 +218,11 @@ static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch) {
   V table = table_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  NextTile next;
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, &next};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
+    next = next_tile(p, row);
     FOR_WIDTHS(p->bits, FOR_BITS)
     if (n > FUSED) all_tokens(&j, n, scratch);
   }

@@ -70,6 +70,7 @@ static void store_parts(const MatmulJob *j, int token, int first, int parts, con
 /* One token: codes go from memory to registers to sums. */
 INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
   int32x4_t acc[PARTS];
   for (int i = 0; i < PARTS; i++) acc[i] = vdupq_n_s32(0);
@@ -85,7 +86,7 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
       for (int k = 0; k < quads; k++) x[k] = four(a + 4 * (q + k));
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
           int8x16_t level[8];
@@ -104,6 +105,7 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
 INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int8_t *a = (const int8_t *)j->a + (size_t)token * j->a_stride, *level = levels + (size_t)(half * j->p->groups) * QUADS * VECTOR;
+  NextTile next = *j->next;
   int32x4_t acc[TOKENS][4];
   for (int t = 0; t < count; t++)
     for (int i = 0; i < 4; i++) acc[t][i] = vdupq_n_s32(0);
@@ -113,6 +115,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) sum[t][i] = vdupq_n_s32(0);
     for (int k = 0; k < QUADS; k++, level += VECTOR) {
+      fetch_line(&next);
       int8x16_t w[4] = {vld1q_s8(level), vld1q_s8(level + 16), vld1q_s8(level + 32), vld1q_s8(level + 48)};
 #pragma GCC unroll 4
       for (int t = 0; t < count; t++) {
@@ -123,6 +126,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) acc[t][i] = scaled(acc[t][i], sum[t][i], scale + i * PART);
   }
+  *j->next = next;
   for (int t = 0; t < count; t++) store_parts(j, token + t, 4 * half, 4, acc[t]);
 }
 

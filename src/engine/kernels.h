@@ -7,6 +7,11 @@
 
 #include "engine/kv.h"
 
+/* How far ahead of its use a stream of weights is asked for, bytes. */
+typedef struct {
+  int far, near; /* into L2, into L1 */
+} FetchAhead;
+
 /* A matrix as a kernel reads it: the chip's tiles, or what pack_tile made of them. */
 typedef struct {
   int rows, cols, groups, bits, exponent;
@@ -18,6 +23,7 @@ typedef struct {
   const uint16_t *row_scale; /* [whole tiles] */
   int8_t level[256];    /* by code; those of fewer than 6 bits repeat */
   int step;             /* log2 of the distance of levels, from 6 bits on */
+  FetchAhead ahead;
   size_t bytes;         /* of all of the above that one pass reads */
 } Packed;
 
@@ -37,14 +43,29 @@ static inline int32_t quad_in_use(int cols, int group, int quad) {
   return left >= 4 ? 0x01010101 : left <= 0 ? 0 : 0x01010101 & ((1 << 8 * left) - 1);
 }
 
+enum { LINE = 64 };
+
 /* Asks for what a stream of weights comes to later: into L2 first, where many misses may wait at a time, then into L1, whose few
- * buffers are then held for moments.  One step alone, or the first at 1, 2, 6 or 16 KiB, is 5 to 20 % slower on Sapphire Rapids. */
-static inline __attribute__((always_inline)) void fetch_weights(const uint8_t *w, size_t bytes) {
-  enum { FAR = 4096, NEAR = 1024, LINE = 64 };
+ * buffers are then held for moments. */
+static inline __attribute__((always_inline)) void fetch_weights(FetchAhead ahead, const uint8_t *w, size_t bytes) {
   for (size_t k = 0; k < bytes; k += LINE) {
-    __builtin_prefetch(w + k + FAR, 0, 2);
-    __builtin_prefetch(w + k + NEAR, 0, 3);
+    __builtin_prefetch(w + ahead.far + k, 0, 2);
+    __builtin_prefetch(w + ahead.near + k, 0, 3);
   }
+}
+
+/* What many tokens are multiplied with comes next meanwhile, a line at a time: memory would rest, and then be waited for. */
+typedef struct {
+  const uint8_t *at, *end;
+} NextTile;
+static inline NextTile next_tile(const Packed *p, int row) {
+  const uint8_t *tile = p->tiles + (size_t)(row / TILE + 1) * p->tile_bytes;
+  return (NextTile){tile, tile + p->tile_bytes};
+}
+static inline __attribute__((always_inline)) void fetch_line(NextTile *n) {
+  if (n->at >= n->end) return;
+  __builtin_prefetch(n->at, 0, 2);
+  n->at += LINE;
 }
 
 /* What stays the same over the tiles of one matmul; row and to: of the tile, and the end. */
@@ -57,6 +78,7 @@ typedef struct {
   int frac;
   int32_t *y;
   size_t y_stride;
+  NextTile *next; /* of a product of many tokens */
 } MatmulJob;
 
 /* A case for every width of codes, so that it is a constant in what the case calls. */

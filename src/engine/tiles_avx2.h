@@ -111,6 +111,7 @@ static void store_part(const MatmulJob *j, int token, int part, V acc) {
 /* One token: codes go from memory to registers to sums. */
 INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
   V acc[PARTS];
   for (int i = 0; i < PARTS; i++) acc[i] = _mm256_setzero_si256();
@@ -122,7 +123,7 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
     for (int q = 0; q < QUADS; q += quads)
 #pragma GCC unroll 2
       for (int h = 0; h < 2; h++, w += chunk_bytes(bits)) {
-        fetch_weights(w, (size_t)chunk_bytes(bits));
+        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
 #pragma GCC unroll 2
         for (int i = 0; i < 2; i++) {
           V level[8];
@@ -143,6 +144,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
   const V *level = (const V *)(const void *)levels + (size_t)(half * j->p->groups) * QUADS * 2;
+  NextTile next = *j->next;
   V acc[TOKENS][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm256_setzero_si256();
   for (int g = 0; g < j->p->groups; g++) {
@@ -150,6 +152,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     V sum[TOKENS][2];
     for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
     for (int k = 0; k < QUADS; k += 2, level += 4) {
+      fetch_line(&next);
 #pragma GCC unroll 4
       for (int t = 0; t < count; t++) {
         const uint8_t *at = a + (size_t)t * j->a_stride + g * GROUP + 4 * k;
@@ -160,6 +163,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 2; i++) acc[t][i] = _mm256_add_epi32(acc[t][i], scaled(sum[t][i], scale + i * PART));
   }
+  *j->next = next;
   for (int t = 0; t < count; t++)
     for (int i = 0; i < 2; i++) store_part(j, token + t, 2 * half + i, acc[t][i]);
 }
