@@ -10,8 +10,8 @@
 enum { HEADS = 4 /* that meet a page together, at most */, AHEAD = 2 /* pages to fetch */ };
 
 /* The hardware does not know where the next page lies.  Asked for piece by piece: many lines at once wait for each other. */
-static inline void fetch(const int8_t *p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+static inline void fetch(const void *p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
 
 #ifdef __AVX512VNNI__
@@ -112,7 +112,12 @@ static int scores(const KvCells *kv, const int8_t *q, const Step *q_step, int he
   for (int p = from / KV_PAGE; p * KV_PAGE < to; p++) {
     KvCell c = kv_page_cell(kv, p);
     int n = used_of(to, p);
-    const int8_t *next = (p + AHEAD) * KV_PAGE < to ? kv_page_cell(kv, p + AHEAD).k : NULL;
+    const int8_t *next = NULL;
+    if ((p + AHEAD) * KV_PAGE < to) {
+      KvCell later = kv_page_cell(kv, p + AHEAD);
+      next = later.k;
+      fetch(later.k_step, 2 * KV_PAGE * sizeof *later.k_step); /* and v_step */
+    }
     for (int h = 0; h < heads; h += HEADS) {
       int some = heads - h < HEADS ? heads - h : HEADS;
       const int8_t *at = q + (size_t)h * hd;

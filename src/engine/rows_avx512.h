@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { QUERIES = ATTEND_ROWS, CHUNK = 16 /* pages whose weights stand in L1 */, DIMS = 16 /* of values, in a vector */, FETCH_AHEAD = 4 /* pages */ };
+enum { QUERIES = ATTEND_ROWS, CHUNK = 16 /* pages whose weights stand in L1, at most */, DIMS = 16 /* of values, in a vector */, FETCH_AHEAD = 4 /* pages */ };
 
 typedef struct {
   const KvCells *kv;
@@ -18,6 +18,8 @@ typedef struct {
   size_t step_apart;
   int to, later; /* query i sees the positions before to + i * later */
   int lines;     /* of a page's keys or values, to be fetched a query */
+  int chunk;     /* pages whose weights are made before their values are added */
+  bool streams;  /* values come from memory: those of the next chunk are asked for meanwhile */
   size_t z_query, z_page; /* from a query's scores to the next one's, from a page's to the next one's */
   int32_t part[QUERIES]; /* what begin_scores tells dot_page */
 } Queries;
@@ -165,15 +167,15 @@ static void value_pages(const Queries *q, int from, const int32_t *z, const int3
   begin_values(q);
   memset(den, 0, (size_t)q->n * sizeof *den);
   memset(acc, 0, (size_t)(q->n * dims) * sizeof *acc);
-  for (int page = from / KV_PAGE; page < pages; page += CHUNK) {
-    int n = pages - page < CHUNK ? pages - page : CHUNK;
+  for (int page = from / KV_PAGE; page < pages; page += q->chunk) {
+    int n = pages - page < q->chunk ? pages - page : q->chunk;
     __m512i sum[QUERIES];
     for (int i = 0; i < q->n; i++) sum[i] = _mm512_setzero_si512();
     for (int p = 0; p < n; p++) {
       KvCell c = kv_page_cell(q->kv, page + p);
       const ValueSteps steps = value_steps(c.v_step);
       for (int i = 0; i < q->n; i++) {
-        fetch_part(q, c.v, i);
+        if (!q->streams || page == from / KV_PAGE) fetch_part(q, c.v, i);
         PageWeights x = page_weights(&table, &steps, z + scores_at(q, page + p, i), seen_of(q, i, page + p), top[i], most[i]);
         sum[i] = _mm512_add_epi32(sum[i], x.sum);
         _mm512_store_si512(w.byte[p][0][i], x.low);
@@ -192,7 +194,7 @@ static void value_pages(const Queries *q, int from, const int32_t *z, const int3
 
 /* As Kernels.attend. */
 static void attend_rows(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out, size_t out_apart) {
-  Queries all = {.kv = kv, .n = rows, .q = q, .apart = q_apart, .step = q_step, .step_apart = step_apart, .to = n, .later = 1, .lines = lines_of(kv, rows),
+  Queries all = {.kv = kv, .n = rows, .q = q, .apart = q_apart, .step = q_step, .step_apart = step_apart, .to = n, .later = 1, .lines = lines_of(kv, rows), .chunk = CHUNK,
                  .z_query = KV_PAGE, .z_page = (size_t)rows * KV_PAGE};
   int32_t top[QUERIES];
   int most[QUERIES];
