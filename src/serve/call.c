@@ -220,11 +220,12 @@ void call_stream_put(Call *c, const char *s, size_t n) {
   evbuffer_free(b);
 }
 
-void call_event(Call *c, json_t *o) {
+void call_event(Call *c, const char *name, json_t *o) {
   char *s = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
   struct evbuffer *b = evbuffer_new();
   json_decref(o);
   if (s && b) {
+    if (name) evbuffer_add_printf(b, "event: %s\n", name);
     evbuffer_add_printf(b, "data: %s\n\n", s);
     evhttp_send_reply_chunk(c->http, b);
   }
@@ -298,6 +299,7 @@ void call_free(Call *c) {
     buf_free(&x->text);
     json_decref(x->probs);
     json_decref(x->tools);
+    json_decref(x->item);
     tool_parser_free(&x->parser);
   }
   mem_free(c->choice);

@@ -53,7 +53,7 @@ static void put_piece(Call *c, const Choice *x, const char *text, size_t n, cons
   json_t *o = reply_json(x, json_stringn(text, n), false);
   put_tokens(c, o, p, probs);
   if (c->timings) json_object_set_new(o, "timings", timings_of(x));
-  call_event(c, o);
+  call_event(c, NULL, o);
 }
 
 static void llama_piece(Call *c, Choice *x, const Made *m) {
@@ -81,7 +81,7 @@ static void llama_piece(Call *c, Choice *x, const Made *m) {
   json_t *o = reply_json(x, json_string(""), true);
   put_tokens(c, o, NULL, 0);
   put_end(c, x, o);
-  call_event(c, o);
+  call_event(c, NULL, o);
 }
 
 static void llama_end(Call *c) {

@@ -123,7 +123,7 @@ static void send_choice(Call *c, json_t *choice) {
   json_int_t index = json_integer_value(json_object_get(choice, "index"));
   json_object_set_new(o, "choices", json_pack("[o]", choice));
   if (c->timings) json_object_set_new(o, "timings", timings_of(&c->choice[index]));
-  call_event(c, o);
+  call_event(c, NULL, o);
 }
 
 static void send_delta(Choice *x, json_t *delta, json_t *probs) {
@@ -216,7 +216,7 @@ bool call_end_failed(Call *c) {
     call_send_problem(c);
     return true;
   }
-  call_event(c, json_pack("{s:{s:s,s:s,s:i}}", "error", "message", c->problem.text, "type", c->problem.type, "code", c->problem.status));
+  call_event(c, NULL, json_pack("{s:{s:s,s:s,s:i}}", "error", "message", c->problem.text, "type", c->problem.type, "code", c->problem.status));
   call_stream_end(c);
   return true;
 }
@@ -226,7 +226,7 @@ static void end_stream(Call *c) {
   json_object_set_new(o, "choices", json_array());
   json_object_set_new(o, "timings", timings_of(&c->choice[0]));
   if (c->usage) json_object_set_new(o, "usage", usage_of(c));
-  call_event(c, o);
+  call_event(c, NULL, o);
   call_stream_put(c, "data: [DONE]\n\n", 14);
   call_stream_end(c);
 }
@@ -344,7 +344,7 @@ bool use_tools(Call *c, Wishes *w, ToolParser *parser, bool *forced) {
   return w->matcher != NULL;
 }
 
-static bool chat_request(Call *c) {
+bool chat_request(Call *c) {
   Wishes w;
   ToolParser parser;
   bool forced, wanted = false;

@@ -45,7 +45,8 @@ typedef struct {
   Job *job;
   Buf text;            /* of a reply that is not streamed */
   json_t *probs;       /* array of the tokens' */
-  json_t *tools;       /* array of calls */
+  json_t *tools;       /* array of calls; of a response: of items that are done */
+  json_t *item;        /* of a response: what is being written; its text or arguments stand in `text` */
   ToolParser parser;
   bool opened;         /* the first delta is out */
   int prompt;          /* which of the call's */
@@ -81,7 +82,8 @@ struct Call {
   struct event *hangup;         /* the client closes its end */
   Matcher *matcher;             /* borrowed from the server's */
   Call *next, **before;         /* among the server's */
-  json_t *settings;             /* of /completion, to be told with the reply */
+  json_t *settings;             /* of /completion and /v1/responses, to be told with the reply */
+  int events;                   /* of a response, sent */
   json_t *echoed;               /* texts of the prompts, to be repeated before the replies */
   struct {
     int status;
@@ -111,7 +113,7 @@ void call_send(Call *c, int status, const char *type, const void *bytes, size_t 
 /* A reply in pieces. */
 void call_stream_begin(Call *c, const char *type);
 void call_stream_put(Call *c, const char *s, size_t n);
-void call_event(Call *c, json_t *o); /* "data: ..." ; takes o */
+void call_event(Call *c, const char *name, json_t *o); /* "event: name" (NULL: not told), "data: ..." ; takes o */
 void call_stream_end(Call *c); /* c is gone then */
 /* Queues the call's jobs; pieces and end come through `style`. */
 void call_start(Call *c, const Style *style);
@@ -154,6 +156,7 @@ bool prompt_of_messages(Call *c, const json_t *messages, const json_t *tools, To
 
 /* ---- shared by requests and replies ---- */
 bool read_stream(Call *c);
+bool chat_request(Call *c); /* a chat's body becomes jobs */
 /* tools and tool_choice (none, auto, required, or one function) become w->matcher; *forced: it holds from the start. */
 bool use_tools(Call *c, Wishes *w, ToolParser *parser, bool *forced);
 /* Jobs for prompts (a text, a list of tokens, or a list of these), n of each; `echo`: replies begin with the prompt. */
@@ -175,7 +178,7 @@ void call_trigger(Call *c, const ToolParser *p);
 bool call_failed(Call *c);
 
 /* ---- handlers ---- */
-void run_chat(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
+void run_chat(Call *c), run_responses(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
     run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_slots(Call *c), run_metrics(Call *c), run_generate(Call *c),
     run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c), run_llama_completion(Call *c), run_apply_template(Call *c);
 

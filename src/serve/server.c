@@ -28,6 +28,8 @@ static const double DRAIN_APART = 0.004; /* seconds between two deliveries of te
 static const Route route[] = {
     {"POST", "/v1/chat/completions", DIALECT_OPENAI, false, run_chat},
     {"POST", "/chat/completions", DIALECT_OPENAI, false, run_chat},
+    {"POST", "/v1/responses", DIALECT_OPENAI, false, run_responses},
+    {"POST", "/responses", DIALECT_OPENAI, false, run_responses},
     {"POST", "/v1/completions", DIALECT_OPENAI, false, run_completion},
     {"POST", "/completions", DIALECT_OPENAI, false, run_completion},
     {"POST", "/v1/embeddings", DIALECT_OPENAI, false, run_embeddings},

@@ -67,11 +67,49 @@ r = client.chat.completions.create(model=model, max_tokens=4, tools=[tool], mess
     {"role": "tool", "tool_call_id": call.id, "content": "sunny"}])
 check(r.usage.prompt_tokens > 60, "tool results are in the prompt")
 
+r = client.responses.create(model=model, instructions="You are brief.", input="Tell me about a cat.", max_output_tokens=24, include=["message.output_text.logprobs"],
+                            top_logprobs=2, extra_body={"seed": 5, "ignore_eos": True})
+part = r.output[0].content[0]
+check(r.output_text == a.choices[0].message.content and r.status == "incomplete" and r.incomplete_details.reason == "max_output_tokens", "a response is the chat's text")
+check(r.usage.output_tokens == 24 and len(part.logprobs) == 24 and len(part.logprobs[0].top_logprobs) == 2, "response logprobs")
+kinds, text, last = [], "", None
+for e in client.responses.create(model=model, instructions="You are brief.", input=[{"role": "user", "content": [{"type": "input_text", "text": "Tell me about a cat."}]}],
+                                 max_output_tokens=24, stream=True, extra_body={"seed": 5, "ignore_eos": True}):
+    check(e.sequence_number == len(kinds), "events are numbered")
+    kinds.append(e.type)
+    text += e.delta if e.type == "response.output_text.delta" else ""
+    last = e
+check(text == r.output_text and last.response.output_text == text and last.response.status == "incomplete", "response stream equals whole")
+check(kinds[:4] == ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"] and
+      kinds[-4:] == ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.incomplete"], "events in order")
+r = client.responses.create(model=model, input="A person", text={"format": {"type": "json_schema", "name": "p", "schema": schema, "strict": True}}, extra_body={"seed": 3})
+check(set(json.loads(r.output_text)) == {"name", "age"} and r.status == "completed", "response schema")
+flat = {"type": "function", **tool["function"]}
+r = client.responses.create(model=model, input="weather?", tools=[flat], tool_choice="required", parallel_tool_calls=False, extra_body={"seed": 1})
+item = r.output[0]
+check(item.type == "function_call" and item.name == "get_weather" and json.loads(item.arguments)["unit"] in ("C", "F"), "response tool")
+streamed = ""
+for e in client.responses.create(model=model, input="weather?", tools=[flat], tool_choice={"type": "function", "name": "get_weather"}, parallel_tool_calls=False, stream=True,
+                                 extra_body={"seed": 1}):
+    streamed += e.delta if e.type == "response.function_call_arguments.delta" else ""
+check(json.loads(streamed) == json.loads(item.arguments), "response tool stream")
+told = client.responses.create(model=model, tools=[flat], max_output_tokens=4, input=[{"role": "user", "content": "weather?"}, item.model_dump(exclude_none=True),
+                               {"type": "function_call_output", "call_id": item.call_id, "output": "sunny"}])
+check(told.usage.input_tokens > r.usage.input_tokens + 8, "tool results are in the response's prompt")
+for wrong in ({"previous_response_id": "resp_1"}, {"background": True}, {"tools": [{"type": "web_search"}]}, {"input": [{"type": "item_reference", "id": "msg_1"}]}):
+    try:
+        client.responses.create(**{"model": model, "input": "x", **wrong})
+        check(False, f"{wrong} must fail")
+    except BadRequestError as x:
+        check(next(iter(wrong)) in str(x), "the error names the field")
+
 chat = ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, max_tokens=8, temperature=0, max_retries=0)
 whole = chat.invoke("Tell me about a cat.").content
 check(whole and "".join(x.content for x in chat.stream("Tell me about a cat.")) == whole, "LangChain stream equals whole")
 check(len(chat.batch(["One day", "Tom", "Lily"])) == 3, "LangChain batch")
 bound = ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, temperature=0, max_retries=0).bind_tools([tool], tool_choice="get_weather")
 check(bound.invoke("weather?").tool_calls[0]["name"] == "get_weather", "LangChain tools")
+check(ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, max_tokens=8, temperature=0, max_retries=0, use_responses_api=True).invoke("Tell me about a cat.").text == whole,
+      "LangChain's responses equal its chats")
 check(len(OpenAIEmbeddings(base_url=url + "/v1", api_key="none", model=model, check_embedding_ctx_length=False).embed_query("a cat")) > 0, "LangChain embeddings")
 print(checks)
