@@ -108,8 +108,8 @@ static inline __attribute__((always_inline)) void add_some(const Queries *q, con
   for (int i = 0; i < count; i++)
     for (int k = 0; k < 4; k++) s[i][k] = _mm512_setzero_si512();
   for (int p = 0; p < n; p++) {
-    const int8_t *v = kv_page_cell(q->kv, page + p).v + 4 * d, *next = NULL; /* what the same dimensions of a page of the next chunk are in bytes */
-    if (q->streams && first == 0 && page + p + q->chunk < pages_of(q)) next = kv_page_cell(q->kv, page + p + q->chunk).v + KV_PAGE * d;
+    const int8_t *v = kv_page_cell(q->kv, page + p).v + 4 * d, *next = NULL; /* as much of a page of the next chunk */
+    if (q->streams && first == 0 && page + p + STREAMED < pages_of(q)) next = kv_page_cell(q->kv, page + p + STREAMED).v + KV_PAGE * d;
     for (int j = 0; j < KV_PAGE; j += 4, v += apart) {
       if (next) fetch(next + 2 * DIMS * j, 4 * 2 * DIMS);
       __m512i x = _mm512_maskz_loadu_epi32((__mmask16)used, v), y = _mm512_maskz_loadu_epi32((__mmask16)(used >> 16), v + 4 * DIMS);
@@ -137,7 +137,7 @@ static void values(const KvCells *kv, int heads, int from, int to, const int32_t
   for (int i = 0; i < QUERIES; i++) each[i] = most;
   for (int h = 0; h < heads; h += QUERIES) {
     int some = heads - h < QUERIES ? heads - h : QUERIES;
-    Queries q = {.kv = kv, .n = some, .to = to, .lines = lines_of(kv, some), .chunk = 4, .streams = true, .z_query = stride, .z_page = KV_PAGE};
+    Queries q = {.kv = kv, .n = some, .to = to, .lines = lines_of(kv, some), .streams = true, .z_query = stride, .z_page = KV_PAGE};
     value_pages(&q, from, z + (size_t)h * stride, top + h, each, den + h, acc + (size_t)h * 4 * kv_quads(kv->head_dim));
   }
 }

@@ -16,13 +16,14 @@ static void more_tokens(const MatmulJob *j, int n, const int8_t *level);
 /* As few passes over the levels as can be, of about equal size; one half after the other, so that its levels stay in L1. */
 INLINE void all_tokens(const MatmulJob *j, int bits, int n, const int8_t *level) {
   int passes = (n + TOKENS - 1) / TOKENS;
+  NextTile next = next_tile(j->p, j->row);
   for (int i = 0; i < 2 * passes; i++) {
     Span s = span_of(n, 1, i % passes, passes);
     switch (s.to - s.from) {
-      case 4: tile_many(j, bits, s.from, 4, level, i / passes); break;
-      case 3: tile_many(j, bits, s.from, 3, level, i / passes); break;
-      case 2: tile_many(j, bits, s.from, 2, level, i / passes); break;
-      default: tile_many(j, bits, s.from, 1, level, i / passes); break;
+      case 4: tile_many(j, bits, s.from, 4, level, i / passes, &next); break;
+      case 3: tile_many(j, bits, s.from, 3, level, i / passes, &next); break;
+      case 2: tile_many(j, bits, s.from, 2, level, i / passes, &next); break;
+      default: tile_many(j, bits, s.from, 1, level, i / passes, &next); break;
     }
   }
 }
@@ -63,11 +64,9 @@ static void weigh(const Packed *p, int t, RowSums *out) {
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   Book book = book_of(p);
-  NextTile next;
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, &next};
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
-    next = next_tile(p, row);
     FOR_WIDTHS(p->bits, FOR_BITS)
     if (n > 1) more_tokens(&j, n, scratch);
   }

@@ -18,7 +18,8 @@ static const Kernels *kernels_of(Isa isa) {
 }
 
 /* By what was measured (tokens/s, two CPUs): 4 KiB and 1 KiB on Sapphire Rapids, where one step alone, or the first at 1, 2, 6 or
- * 16 KiB, is 5 to 20 % slower; AMD's Zen 4: see doc/performance.md. */
+ * 16 KiB, is 5 to 20 % slower; 12 KiB and 4 KiB on Zen 4 (doc/performance.md), which stands for
+ * all of AMD's. */
 static FetchAhead fetch_ahead(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();

@@ -314,7 +314,7 @@ static void wide(MatmulJob *j, int from, int slice, int n, V table, uint8_t *scr
 
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y, size_t y_stride, int8_t *scratch) {
   V table = table_of(p);
-  MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, NULL};
+  MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   if (n < LEAST) {
     matmul_avx512(p, from, to, a, a_stride, n, x, frac, y, y_stride, scratch);
     return;

@@ -162,10 +162,9 @@ static inline __attribute__((always_inline)) void unpack_tile(const MatmulJob *j
 }
 
 /* `count` tokens (a constant where it is called) against an unpacked tile. */
-static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, int token, const int count, const int8_t *level) {
+static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, int token, const int count, const int8_t *level, NextTile *next) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
-  NextTile next = *j->next;
   V acc[TOKENS][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm512_setzero_si512();
   for (int g = 0; g < j->p->groups; g++) {
@@ -173,7 +172,7 @@ static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, 
     for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = _mm512_setzero_si512();
     for (int k = 0; k < QUADS; k++, level += 128) {
       V w0 = load(level), w1 = load(level + 64);
-      fetch_line(&next);
+      fetch_line(next);
 #pragma GCC unroll 6
       for (int t = 0; t < count; t++) {
         V x = four(a + (size_t)t * j->a_stride + g * GROUP + 4 * k);
@@ -189,22 +188,22 @@ static inline __attribute__((always_inline)) void tile_many(const MatmulJob *j, 
       acc[t][1] = _mm512_add_epi32(acc[t][1], _mm512_mullo_epi32(sum[t][1], s1));
     }
   }
-  *j->next = next;
   store_all(j, token, count, acc);
 }
 
 /* As few passes over the levels as can be, of about equal size. */
 static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
   int passes = (n + TOKENS - 1) / TOKENS;
+  NextTile next = next_tile(j->p, j->row);
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes);
     switch (s.to - s.from) {
-      case 6: tile_many(j, s.from, 6, level); break;
-      case 5: tile_many(j, s.from, 5, level); break;
-      case 4: tile_many(j, s.from, 4, level); break;
-      case 3: tile_many(j, s.from, 3, level); break;
-      case 2: tile_many(j, s.from, 2, level); break;
-      default: tile_many(j, s.from, 1, level); break;
+      case 6: tile_many(j, s.from, 6, level, &next); break;
+      case 5: tile_many(j, s.from, 5, level, &next); break;
+      case 4: tile_many(j, s.from, 4, level, &next); break;
+      case 3: tile_many(j, s.from, 3, level, &next); break;
+      case 2: tile_many(j, s.from, 2, level, &next); break;
+      default: tile_many(j, s.from, 1, level, &next); break;
     }
   }
 }
@@ -218,11 +217,9 @@ static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch) {
   V table = table_of(p);
-  NextTile next;
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride, &next};
+  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
   for (int row = from; row < to; row += TILE) {
     j.row = row;
-    next = next_tile(p, row);
     FOR_WIDTHS(p->bits, FOR_BITS)
     if (n > FUSED) all_tokens(&j, n, scratch);
   }

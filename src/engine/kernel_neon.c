@@ -102,10 +102,9 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
 }
 
 /* `count` tokens (a constant where it is called) against the levels of half a tile. */
-INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half) {
+INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half, NextTile *next) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const int8_t *a = (const int8_t *)j->a + (size_t)token * j->a_stride, *level = levels + (size_t)(half * j->p->groups) * QUADS * VECTOR;
-  NextTile next = *j->next;
   int32x4_t acc[TOKENS][4];
   for (int t = 0; t < count; t++)
     for (int i = 0; i < 4; i++) acc[t][i] = vdupq_n_s32(0);
@@ -115,7 +114,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) sum[t][i] = vdupq_n_s32(0);
     for (int k = 0; k < QUADS; k++, level += VECTOR) {
-      fetch_line(&next);
+      fetch_line(next);
       int8x16_t w[4] = {vld1q_s8(level), vld1q_s8(level + 16), vld1q_s8(level + 32), vld1q_s8(level + 48)};
 #pragma GCC unroll 4
       for (int t = 0; t < count; t++) {
@@ -126,7 +125,6 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 4; i++) acc[t][i] = scaled(acc[t][i], sum[t][i], scale + i * PART);
   }
-  *j->next = next;
   for (int t = 0; t < count; t++) store_parts(j, token + t, 4 * half, 4, acc[t]);
 }
 

@@ -78,7 +78,6 @@ typedef struct {
   int frac;
   int32_t *y;
   size_t y_stride;
-  NextTile *next; /* of a product of many tokens */
 } MatmulJob;
 
 /* A case for every width of codes, so that it is a constant in what the case calls. */

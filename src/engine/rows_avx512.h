@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { QUERIES = ATTEND_ROWS, CHUNK = 16 /* pages whose weights stand in L1, at most */, DIMS = 16 /* of values, in a vector */, FETCH_AHEAD = 4 /* pages */ };
+enum { QUERIES = ATTEND_ROWS, CHUNK = 16 /* pages whose weights stand in L1 */, STREAMED = 4 /* where values come from memory */, DIMS = 16 /* of values, in a vector */, FETCH_AHEAD = 4 /* pages */ };
 
 typedef struct {
   const KvCells *kv;
@@ -18,13 +18,15 @@ typedef struct {
   size_t step_apart;
   int to, later; /* query i sees the positions before to + i * later */
   int lines;     /* of a page's keys or values, to be fetched a query */
-  int chunk;     /* pages whose weights are made before their values are added */
   bool streams;  /* values come from memory: those of the next chunk are asked for meanwhile */
   size_t z_query, z_page; /* from a query's scores to the next one's, from a page's to the next one's */
   int32_t part[QUERIES]; /* what begin_scores tells dot_page */
 } Queries;
 
 static int pages_of(const Queries *q) { return (q->to + (q->n - 1) * q->later + KV_PAGE - 1) / KV_PAGE; }
+
+/* Pages whose weights are made before their values are added. */
+static int chunk_of(const Queries *q) { return q->streams ? STREAMED : CHUNK; }
 
 /* Positions of a page that query i sees: 0 to KV_PAGE. */
 static int seen_of(const Queries *q, int i, int page) {
@@ -162,13 +164,13 @@ static void put_dims(const Queries *q, int d, int32_t sum[4][QUERIES][DIMS], int
 static void value_pages(const Queries *q, int from, const int32_t *z, const int32_t *top, const int *most, uint64_t *den, int64_t *acc) {
   Weights w;
   const WeightTable table = weight_table();
-  const int pages = pages_of(q), dims = 4 * (int)kv_quads(q->kv->head_dim);
+  const int pages = pages_of(q), chunk = chunk_of(q), dims = 4 * (int)kv_quads(q->kv->head_dim);
   _Alignas(64) int32_t add[4][QUERIES][DIMS];
   begin_values(q);
   memset(den, 0, (size_t)q->n * sizeof *den);
   memset(acc, 0, (size_t)(q->n * dims) * sizeof *acc);
-  for (int page = from / KV_PAGE; page < pages; page += q->chunk) {
-    int n = pages - page < q->chunk ? pages - page : q->chunk;
+  for (int page = from / KV_PAGE; page < pages; page += chunk) {
+    int n = pages - page < chunk ? pages - page : chunk;
     __m512i sum[QUERIES];
     for (int i = 0; i < q->n; i++) sum[i] = _mm512_setzero_si512();
     for (int p = 0; p < n; p++) {
@@ -194,7 +196,7 @@ static void value_pages(const Queries *q, int from, const int32_t *z, const int3
 
 /* As Kernels.attend. */
 static void attend_rows(const KvCells *kv, const int8_t *q, size_t q_apart, const Step *q_step, size_t step_apart, int rows, int n, int32_t *z, int64_t *acc, int32_t *out, size_t out_apart) {
-  Queries all = {.kv = kv, .n = rows, .q = q, .apart = q_apart, .step = q_step, .step_apart = step_apart, .to = n, .later = 1, .lines = lines_of(kv, rows), .chunk = CHUNK,
+  Queries all = {.kv = kv, .n = rows, .q = q, .apart = q_apart, .step = q_step, .step_apart = step_apart, .to = n, .later = 1, .lines = lines_of(kv, rows),
                  .z_query = KV_PAGE, .z_page = (size_t)rows * KV_PAGE};
   int32_t top[QUERIES];
   int most[QUERIES];

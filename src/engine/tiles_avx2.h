@@ -140,11 +140,10 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
 }
 
 /* `count` tokens (a constant where it is called) against the levels of half a tile. */
-INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half) {
+INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half, NextTile *next) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
   const uint8_t *a = j->a + (size_t)token * j->a_stride;
   const V *level = (const V *)(const void *)levels + (size_t)(half * j->p->groups) * QUADS * 2;
-  NextTile next = *j->next;
   V acc[TOKENS][2];
   for (int t = 0; t < count; t++) acc[t][0] = acc[t][1] = _mm256_setzero_si256();
   for (int g = 0; g < j->p->groups; g++) {
@@ -152,7 +151,7 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     V sum[TOKENS][2];
     for (int t = 0; t < count; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
     for (int k = 0; k < QUADS; k += 2, level += 4) {
-      fetch_line(&next);
+      fetch_line(next);
 #pragma GCC unroll 4
       for (int t = 0; t < count; t++) {
         const uint8_t *at = a + (size_t)t * j->a_stride + g * GROUP + 4 * k;
@@ -163,7 +162,6 @@ INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, 
     for (int t = 0; t < count; t++)
       for (int i = 0; i < 2; i++) acc[t][i] = _mm256_add_epi32(acc[t][i], scaled(sum[t][i], scale + i * PART));
   }
-  *j->next = next;
   for (int t = 0; t < count; t++)
     for (int i = 0; i < 2; i++) store_part(j, token + t, 2 * half + i, acc[t][i]);
 }

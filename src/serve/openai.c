@@ -95,6 +95,12 @@ static json_t *completion_probs(const Call *c, Choice *x, const TokenProb *p, si
   return json_pack("{s:o,s:o,s:o,s:o}", "tokens", tokens, "token_logprobs", probs, "top_logprobs", tops, "text_offset", offsets);
 }
 
+void choice_put_probs(Choice *x, json_t *probs) {
+  if (!x->probs) x->probs = json_array();
+  json_array_extend(x->probs, probs);
+  json_decref(probs);
+}
+
 void choice_put_lists(Choice *x, json_t *lists) {
   json_t *list;
   const char *key;
@@ -174,11 +180,7 @@ static void chat_piece(Call *c, Choice *x, const Made *m) {
   Err err = {0};
   if (failed(m)) return;
   if (c->stream && !c->streaming) call_stream_begin(c, "text/event-stream");
-  if (m->probs) {
-    json_t *probs = probs_json(c, m->prob, m->probs);
-    if (x->probs) json_array_extend(x->probs, probs), json_decref(probs);
-    else x->probs = probs;
-  }
+  if (m->probs) choice_put_probs(x, probs_json(c, m->prob, m->probs));
   if (!tool_parse(&x->parser, m->text.s, m->text.n, m->finish != FINISH_NONE, take_piece, x, &err)) call_err(c, NULL, &err);
   if (!m->finish || !c->stream) return;
   if (!x->opened || x->probs) send_delta(x, json_pack("{s:s}", "content", ""), x->probs);

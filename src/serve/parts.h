@@ -44,7 +44,8 @@ typedef struct {
   Call *call;
   Job *job;
   Buf text;            /* of a reply that is not streamed */
-  json_t *probs;       /* array of the tokens' */
+  json_t *probs;       /* array of the tokens'; of a response: of the open item's */
+  size_t told;         /* of a response: so many of them stood in an event */
   json_t *tools;       /* array of calls; of a response: of items that are done */
   json_t *item;        /* of a response: what is being written; its text or arguments stand in `text` */
   ToolParser parser;
@@ -167,6 +168,7 @@ json_t *timings_of(const Choice *x);
 const char *finish_name(const Choice *x);
 json_t *token_json(const Call *c, int token, float logprob, bool bytes);
 json_t *probs_json(const Call *c, const TokenProb *p, size_t n); /* a list, as chat completions have it */
+void choice_put_probs(Choice *x, json_t *probs); /* appends to x->probs; takes the list */
 void choice_put_lists(Choice *x, json_t *lists); /* appends an object's lists to those of x->probs; takes the object */
 /* Sends what went wrong, if anything did, and ends the call; whether it did. */
 bool call_end_failed(Call *c);

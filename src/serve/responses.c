@@ -237,12 +237,25 @@ static void tell_part(Choice *x, const char *type, json_t *more) {
   tell_item(x, type, more);
 }
 
-static void close_item(Choice *x) {
+/* Those that no event has told yet. */
+static json_t *fresh_probs(Choice *x) {
+  json_t *list = json_array();
+  for (; x->told < json_array_size(x->probs); x->told++) json_array_append(list, json_array_get(x->probs, x->told));
+  return list;
+}
+
+static void tell_words(Choice *x, const char *s, size_t n) {
+  tell_part(x, "response.output_text.delta", json_pack("{s:o,s:o}", "delta", json_stringn(s, n), "logprobs", fresh_probs(x)));
+}
+
+static void close_item(Choice *x, const char *status) {
   if (!x->item) return;
+  bool message = is(text_of(x->item, "type"), "message");
+  if (message && x->told < json_array_size(x->probs)) tell_words(x, "", 0); /* tokens that gave no words of their own */
   json_t *text = text_so_far(x), *probs = x->probs ? x->probs : json_array();
-  const char *status = x->finish == FINISH_LENGTH ? "incomplete" : "completed";
   x->probs = NULL;
-  if (is(text_of(x->item, "type"), "message")) {
+  x->told = 0;
+  if (message) {
     tell_part(x, "response.output_text.done", json_pack("{s:O,s:O}", "text", text, "logprobs", probs));
     tell_part(x, "response.content_part.done", json_pack("{s:o}", "part", part_of(json_incref(text), json_incref(probs))));
     json_array_append_new(json_object_get(x->item, "content"), part_of(json_incref(text), json_incref(probs)));
@@ -259,10 +272,9 @@ static void close_item(Choice *x) {
   json_decref(probs);
 }
 
-/* Takes item. */
+/* Takes item; none is open. */
 static void open_item(Choice *x, const char *prefix, json_t *item) {
   char id[64];
-  close_item(x);
   snprintf(id, sizeof id, "%s_%s_%d", prefix, x->call->id, item_index(x));
   json_object_set_new(item, "id", json_string(id));
   json_object_set_new(item, "status", json_string("in_progress"));
@@ -271,25 +283,20 @@ static void open_item(Choice *x, const char *prefix, json_t *item) {
 }
 
 static void open_message(Choice *x) {
+  close_item(x, "completed");
   open_item(x, "msg", json_pack("{s:s,s:s,s:[]}", "type", "message", "role", "assistant", "content"));
   tell_part(x, "response.content_part.added", json_pack("{s:o}", "part", part_of(json_string(""), json_array())));
 }
 
 static void open_call(Choice *x, const char *name, size_t n) {
   char id[64];
-  snprintf(id, sizeof id, "call_%s_%d", x->call->id, item_index(x) + (x->item != NULL));
+  close_item(x, "completed");
+  snprintf(id, sizeof id, "call_%s_%d", x->call->id, item_index(x));
   open_item(x, "fc", json_pack("{s:s,s:s,s:o,s:s}", "type", "function_call", "call_id", id, "name", json_stringn(name, n), "arguments", ""));
 }
 
-/* probs: of the piece, told with its first words. */
-typedef struct {
-  Choice *choice;
-  json_t *probs;
-} Piece;
-
 static bool take_piece(void *arg, ToolPiece piece, int call, const char *s, size_t n) {
-  Piece *p = arg;
-  Choice *x = p->choice;
+  Choice *x = arg;
   Err err = {0};
   (void)call;
   if (piece == TOOL_PIECE_NAME) {
@@ -299,15 +306,8 @@ static bool take_piece(void *arg, ToolPiece piece, int call, const char *s, size
   bool words = piece == TOOL_PIECE_TEXT;
   if (words && !is(text_of(x->item, "type"), "message")) open_message(x);
   if (!buf_put(&x->text, s, n, &err)) return false;
-  json_t *delta = json_pack("{s:o}", "delta", json_stringn(s, n));
-  if (words) {
-    json_object_set_new(delta, "logprobs", p->probs ? json_copy(p->probs) : json_array());
-    if (!x->probs) x->probs = json_array();
-    if (p->probs) json_array_extend(x->probs, p->probs), json_decref(p->probs), p->probs = NULL;
-    tell_part(x, "response.output_text.delta", delta);
-  } else {
-    tell_item(x, "response.function_call_arguments.delta", delta);
-  }
+  if (words) tell_words(x, s, n);
+  else tell_item(x, "response.function_call_arguments.delta", json_pack("{s:o}", "delta", json_stringn(s, n)));
   return true;
 }
 
@@ -323,15 +323,11 @@ static void responses_piece(Call *c, Choice *x, const Made *m) {
   if (m->finish == FINISH_ERROR || m->finish == FINISH_CANCELLED) return;
   if (!x->tools) x->tools = json_array();
   if (c->stream && !c->streaming) begin_stream(x);
-  Piece p = {x, m->probs ? probs_json(c, m->prob, m->probs) : NULL};
-  if (!tool_parse(&x->parser, m->text.s, m->text.n, m->finish != FINISH_NONE, take_piece, &p, &err)) call_err(c, NULL, &err);
-  if (p.probs) { /* no words of theirs yet, or none ever */
-    if (x->probs) json_array_extend(x->probs, p.probs), json_decref(p.probs);
-    else x->probs = p.probs;
-  }
+  if (m->probs) choice_put_probs(x, probs_json(c, m->prob, m->probs));
+  if (!tool_parse(&x->parser, m->text.s, m->text.n, m->finish != FINISH_NONE, take_piece, x, &err)) call_err(c, NULL, &err);
   if (!m->finish) return;
   if (!x->item && item_index(x) == 0) open_message(x);
-  close_item(x);
+  close_item(x, m->finish == FINISH_LENGTH ? "incomplete" : "completed");
 }
 
 static void responses_end(Call *c) {

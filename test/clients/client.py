@@ -72,13 +72,16 @@ r = client.responses.create(model=model, instructions="You are brief.", input="T
 part = r.output[0].content[0]
 check(r.output_text == a.choices[0].message.content and r.status == "incomplete" and r.incomplete_details.reason == "max_output_tokens", "a response is the chat's text")
 check(r.usage.output_tokens == 24 and len(part.logprobs) == 24 and len(part.logprobs[0].top_logprobs) == 2, "response logprobs")
-kinds, text, last = [], "", None
+kinds, text, last, odds, done = [], "", None, [], None
 for e in client.responses.create(model=model, instructions="You are brief.", input=[{"role": "user", "content": [{"type": "input_text", "text": "Tell me about a cat."}]}],
-                                 max_output_tokens=24, stream=True, extra_body={"seed": 5, "ignore_eos": True}):
+                                 max_output_tokens=24, stream=True, include=["message.output_text.logprobs"], top_logprobs=2, extra_body={"seed": 5, "ignore_eos": True}):
     check(e.sequence_number == len(kinds), "events are numbered")
     kinds.append(e.type)
     text += e.delta if e.type == "response.output_text.delta" else ""
+    odds += e.logprobs if e.type == "response.output_text.delta" else []
+    done = e.logprobs if e.type == "response.output_text.done" else done
     last = e
+check(len(odds) == 24 and [x.logprob for x in odds] == [x.logprob for x in done] == [x.logprob for x in part.logprobs], "logprobs of the pieces are those of the whole")
 check(text == r.output_text and last.response.output_text == text and last.response.status == "incomplete", "response stream equals whole")
 check(kinds[:4] == ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"] and
       kinds[-4:] == ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.incomplete"], "events in order")
