@@ -366,6 +366,9 @@ def serve_asks_for_keys_and_ends_in_order():
         ask = lambda k, where="/v1/completions": s.ask("POST", where, body, {"Authorization": f"Bearer {k}"} if k else {})
         assert ask(None)[0] == 401 and ask("wrong")[0] == 401 and ask("first-key")[0] == 200
         assert json.loads(s.ask("POST", "/generate", body)[1]) == {"detail": "Unauthorized"}
+        talk = {"max_tokens": 3, "messages": [{"role": "user", "content": "Once"}]}
+        assert json.loads(s.ask("POST", "/v1/messages", talk)[1])["error"]["type"] == "authentication_error"
+        assert s.ask("POST", "/v1/messages", talk, {"X-API-Key": "first-key"})[0] == 200
         assert s.ask("GET", "/health")[0] == 200 and s.ask("GET", "/")[0] == 200 and s.ask("GET", "/metrics")[0] == 401
         assert ask("first-key")[2].getheader("Access-Control-Allow-Origin") == "https://example.org"
         open(keys, "w").write("second-key\n")

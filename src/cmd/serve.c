@@ -87,7 +87,7 @@ int cmd_serve(int argc, char **argv) {
       MACHINE_OPTIONS(m),
   };
   const Usage usage = {"serve", "burin serve X.chip [options]",
-                       "Answers over HTTP: OpenAI's API at /v1, the published chip's at /generate and /api/chat, a chat page at /.", option,
+                       "Answers over HTTP: OpenAI's API and Anthropic's messages at /v1, the published chip's at /generate and /api/chat, a chat page at /.", option,
                        sizeof option / sizeof *option, MOST_CHIPS, MOST_CHIPS};
   int status = options_parse(&usage, argc, argv, operand);
   if (status >= 0) return status;

@@ -60,7 +60,18 @@ static json_t *any_text(const char *s) {
   return json_string(plain);
 }
 
-static json_t *problem_json(const Call *c) {
+/* Anthropic's names of what goes wrong. */
+static const char *anthropic_type(int status) {
+  switch (status) {
+    case 401: return "authentication_error";
+    case 404: return "not_found_error";
+    case 429: return "rate_limit_error";
+    case 503: return "overloaded_error";
+    default: return "invalid_request_error";
+  }
+}
+
+json_t *call_problem_json(const Call *c) {
   json_t *param = c->problem.param ? json_string(c->problem.param) : json_null(), *text = any_text(c->problem.text), *o;
   if (c->route->dialect == DIALECT_NATIVE) {
     if (c->problem.status == 401) {
@@ -74,9 +85,11 @@ static json_t *problem_json(const Call *c) {
     json_decref(param);
     return json_pack("{s:o}", "detail", text);
   }
-  o = json_pack("{s:o,s:s,s:o,s:i}", "message", text, "type", c->problem.type, "param", param, "code", c->problem.status);
+  bool anthropic = c->route->dialect == DIALECT_ANTHROPIC;
+  const char *type = anthropic ? anthropic_type(c->problem.status) : c->problem.type;
+  o = json_pack("{s:o,s:s,s:o,s:i}", "message", text, "type", type, "param", param, "code", c->problem.status);
   if (c->problem.more) json_object_update(o, c->problem.more);
-  return json_pack("{s:o}", "error", o);
+  return anthropic ? json_pack("{s:s,s:o}", "type", "error", "error", o) : json_pack("{s:o}", "error", o);
 }
 
 void call_send_problem(Call *c) {
@@ -84,7 +97,7 @@ void call_send_problem(Call *c) {
   if (c->route->dialect == DIALECT_NATIVE && status == 400) status = 422;
   if (c->http && status == 429) evhttp_add_header(evhttp_request_get_output_headers(c->http), "Retry-After", "1");
   if (c->http && status == 401) evhttp_add_header(evhttp_request_get_output_headers(c->http), "WWW-Authenticate", "Bearer");
-  call_send_json(c, status, problem_json(c));
+  call_send_json(c, status, call_problem_json(c));
 }
 
 /* ---- replies ---- */

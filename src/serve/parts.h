@@ -6,13 +6,14 @@
 
 #include <event2/event.h>
 #include <event2/http.h>
+#include <string.h>
 
 typedef struct Server Server;
 typedef struct Call Call;
 typedef struct Route Route;
 
 /* Whose manners errors have. */
-typedef enum { DIALECT_OPENAI, DIALECT_NATIVE } Dialect;
+typedef enum { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_NATIVE } Dialect;
 
 struct Route {
   const char *method, *path; /* a path that ends in / takes all below it */
@@ -109,6 +110,7 @@ bool call_problem(Call *c, int status, const char *type, const char *param, cons
 bool call_err(Call *c, const char *param, const Err *err); /* the same from an Err */
 /* Sends and ends the call; c is gone then. */
 void call_send_problem(Call *c);
+json_t *call_problem_json(const Call *c); /* its body */
 void call_send_json(Call *c, int status, json_t *o); /* takes o */
 void call_send(Call *c, int status, const char *type, const void *bytes, size_t n);
 /* A reply in pieces. */
@@ -122,6 +124,11 @@ Choice *call_add_choices(Call *c, int n);
 /* A grammar's matcher, shared by calls that ask for the same.  Takes g. */
 Matcher *call_matcher(Call *c, const char *kind, const json_t *of, Grammar *(*make)(const json_t *of, Err *err));
 void call_free(Call *c);
+
+/* ---- JSON ---- */
+/* A member that is a string; NULL where there is none. */
+static inline const char *json_text(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
+static inline bool text_is(const char *s, const char *what) { return s && strcmp(s, what) == 0; }
 
 /* ---- fields of the body; absent and null leave *out as it is ---- */
 const json_t *field(const Call *c, const char *key);
@@ -180,7 +187,7 @@ void call_trigger(Call *c, const ToolParser *p);
 bool call_failed(Call *c);
 
 /* ---- handlers ---- */
-void run_chat(Call *c), run_responses(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
+void run_chat(Call *c), run_responses(Call *c), run_messages(Call *c), run_count_tokens(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
     run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_slots(Call *c), run_metrics(Call *c), run_generate(Call *c),
     run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c), run_llama_completion(Call *c), run_apply_template(Call *c);
 

@@ -9,9 +9,6 @@
 
 /* ---- requests ---- */
 
-static const char *text_of(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
-static bool is(const char *s, const char *what) { return s && strcmp(s, what) == 0; }
-
 /* Content as a chat has it: a string, or parts of type text. */
 static json_t *content_of(Call *c, const json_t *content) {
   size_t i;
@@ -23,9 +20,9 @@ static json_t *content_of(Call *c, const json_t *content) {
   }
   json_t *parts = json_array();
   json_array_foreach(content, i, part) {
-    const char *type = text_of(part, "type");
-    const json_t *text = json_object_get(part, is(type, "refusal") ? "refusal" : "text");
-    if (!json_is_string(text) || !(is(type, "input_text") || is(type, "output_text") || is(type, "text") || is(type, "refusal"))) {
+    const char *type = json_text(part, "type");
+    const json_t *text = json_object_get(part, text_is(type, "refusal") ? "refusal" : "text");
+    if (!json_is_string(text) || !(text_is(type, "input_text") || text_is(type, "output_text") || text_is(type, "text") || text_is(type, "refusal"))) {
       call_bad(c, "input", "input: content: expected parts of type input_text or output_text, found '%.40s'", type ? type : "?");
       json_decref(parts);
       return NULL;
@@ -38,13 +35,13 @@ static json_t *content_of(Call *c, const json_t *content) {
 /* The last message, if it is the assistant's; else a new one of its without words. */
 static json_t *assistant_of(json_t *messages) {
   json_t *last = json_array_get(messages, json_array_size(messages) - 1);
-  if (is(text_of(last, "role"), "assistant")) return last;
+  if (text_is(json_text(last, "role"), "assistant")) return last;
   json_array_append_new(messages, json_pack("{s:s,s:n}", "role", "assistant", "content"));
   return json_array_get(messages, json_array_size(messages) - 1);
 }
 
 static bool put_call(Call *c, const json_t *item, json_t *messages) {
-  const char *id = text_of(item, "call_id"), *name = text_of(item, "name"), *arguments = text_of(item, "arguments");
+  const char *id = json_text(item, "call_id"), *name = json_text(item, "name"), *arguments = json_text(item, "arguments");
   if (!id || !name || !arguments) return call_bad(c, "input", "input: function_call: expected call_id, name and arguments, strings");
   json_t *m = assistant_of(messages);
   if (!json_object_get(m, "tool_calls")) json_object_set_new(m, "tool_calls", json_array());
@@ -64,18 +61,18 @@ static bool put_message(Call *c, const char *role, const json_t *content, const 
 
 static bool put_item(Call *c, const json_t *item, json_t *messages) {
   const json_t *type_field = json_object_get(item, "type");
-  const char *type = type_field ? json_string_value(type_field) : "message", *role = text_of(item, "role");
+  const char *type = type_field ? json_string_value(type_field) : "message", *role = json_text(item, "role");
   if (!json_is_object(item) || !type) return call_bad(c, "input", "input: expected a string or a list of items");
   if (strcmp(type, "function_call") == 0) return put_call(c, item, messages);
   if (strcmp(type, "reasoning") == 0) return true; /* of another model: not for this one's eyes */
   if (strcmp(type, "function_call_output") == 0) {
-    const char *id = text_of(item, "call_id");
+    const char *id = json_text(item, "call_id");
     if (!id) return call_bad(c, "input", "input: function_call_output: expected call_id, a string");
     return put_message(c, "tool", json_object_get(item, "output"), id, messages);
   }
   if (strcmp(type, "item_reference") == 0) return call_bad(c, "input", "input: item_reference: nothing is stored here; send the items themselves (store: false)");
   if (strcmp(type, "message") != 0) return call_bad(c, "input", "input: items of type '%.40s' are not supported", type);
-  if (!is(role, "user") && !is(role, "assistant") && !is(role, "system") && !is(role, "developer"))
+  if (!text_is(role, "user") && !text_is(role, "assistant") && !text_is(role, "system") && !text_is(role, "developer"))
     return call_bad(c, "input", "input: role: expected user, assistant, system or developer, found '%.40s'", role ? role : "?");
   return put_message(c, role, json_object_get(item, "content"), NULL, messages);
 }
@@ -110,11 +107,11 @@ static bool set_tools(Call *c, json_t *chat) {
   if (tools && !json_is_array(tools)) return call_bad(c, "tools", "tools: expected a list");
   if (tools) json_object_set_new(chat, "tools", json_array());
   json_array_foreach(tools, i, tool) {
-    const char *type = text_of(tool, "type");
-    if (!is(type, "function")) return call_bad(c, "tools", "tools: expected type function, found '%.40s'", type ? type : "?");
+    const char *type = json_text(tool, "type");
+    if (!text_is(type, "function")) return call_bad(c, "tools", "tools: expected type function, found '%.40s'", type ? type : "?");
     json_array_append_new(json_object_get(chat, "tools"), nested(tool, "function"));
   }
-  if (choice && !json_is_string(choice) && !is(text_of(choice, "type"), "function"))
+  if (choice && !json_is_string(choice) && !text_is(json_text(choice, "type"), "function"))
     return call_bad(c, "tool_choice", "tool_choice: expected none, auto, required or a function");
   if (json_is_object(choice)) json_object_set_new(chat, "tool_choice", nested(choice, "function"));
   return true;
@@ -125,7 +122,7 @@ static bool set_format(Call *c, json_t *chat) {
   if (text && !json_is_object(text)) return call_bad(c, "text", "text: expected an object");
   if (!format || json_is_null(format)) return true;
   if (!json_is_object(format)) return call_bad(c, "text", "text.format: expected an object with a type");
-  bool schema = is(text_of(format, "type"), "json_schema");
+  bool schema = text_is(json_text(format, "type"), "json_schema");
   json_object_set_new(chat, "response_format", schema ? nested(format, "json_schema") : json_incref((json_t *)(uintptr_t)format));
   return true;
 }
@@ -152,7 +149,7 @@ static bool set_logprobs(Call *c, json_t *chat) {
   if (include && !json_is_array(include)) return call_bad(c, "include", "include: expected a list");
   json_array_foreach(include, i, one) {
     if (!json_is_string(one)) return call_bad(c, "include", "include: expected strings");
-    wanted |= is(json_string_value(one), "message.output_text.logprobs");
+    wanted |= text_is(json_string_value(one), "message.output_text.logprobs");
   }
   json_object_set_new(chat, "logprobs", json_boolean(wanted));
   if (!wanted) json_object_del(chat, "top_logprobs");
@@ -250,7 +247,7 @@ static void tell_words(Choice *x, const char *s, size_t n) {
 
 static void close_item(Choice *x, const char *status) {
   if (!x->item) return;
-  bool message = is(text_of(x->item, "type"), "message");
+  bool message = text_is(json_text(x->item, "type"), "message");
   if (message && x->told < json_array_size(x->probs)) tell_words(x, "", 0); /* tokens that gave no words of their own */
   json_t *text = text_so_far(x), *probs = x->probs ? x->probs : json_array();
   x->probs = NULL;
@@ -304,7 +301,7 @@ static bool take_piece(void *arg, ToolPiece piece, int call, const char *s, size
     return true;
   }
   bool words = piece == TOOL_PIECE_TEXT;
-  if (words && !is(text_of(x->item, "type"), "message")) open_message(x);
+  if (words && !text_is(json_text(x->item, "type"), "message")) open_message(x);
   if (!buf_put(&x->text, s, n, &err)) return false;
   if (words) tell_words(x, s, n);
   else tell_item(x, "response.function_call_arguments.delta", json_pack("{s:o}", "delta", json_stringn(s, n)));

@@ -30,6 +30,8 @@ static const Route route[] = {
     {"POST", "/chat/completions", DIALECT_OPENAI, false, run_chat},
     {"POST", "/v1/responses", DIALECT_OPENAI, false, run_responses},
     {"POST", "/responses", DIALECT_OPENAI, false, run_responses},
+    {"POST", "/v1/messages", DIALECT_ANTHROPIC, false, run_messages},
+    {"POST", "/v1/messages/count_tokens", DIALECT_ANTHROPIC, false, run_count_tokens},
     {"POST", "/v1/completions", DIALECT_OPENAI, false, run_completion},
     {"POST", "/completions", DIALECT_OPENAI, false, run_completion},
     {"POST", "/v1/embeddings", DIALECT_OPENAI, false, run_embeddings},
@@ -236,7 +238,7 @@ static void options_reply(Call *c, const Route *r) {
   evhttp_add_header(h, "Allow", r ? allow_of(r) : "GET, HEAD, OPTIONS");
   if (c->server->o->cors) {
     evhttp_add_header(h, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-    evhttp_add_header(h, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key");
+    evhttp_add_header(h, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-API-Key, anthropic-version, anthropic-beta");
     evhttp_add_header(h, "Access-Control-Max-Age", "86400");
   }
   call_send(c, 204, NULL, "", 0);

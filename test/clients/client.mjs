@@ -1,6 +1,8 @@
-// The server through clients that others wrote: openai and the AI SDK.  client.mjs URL; prints how many checks held.
+// The server through clients that others wrote: openai, Anthropic's and the AI SDK.  client.mjs URL; prints how many checks held.
 import assert from 'assert';
 import OpenAI from 'openai';
+import Anthropic from '@anthropic-ai/sdk';
+import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { generateText, streamText, jsonSchema, Output, stepCountIs, tool } from 'ai';
 
@@ -31,8 +33,16 @@ for await (const e of client.responses.stream({ model, input: messages, max_outp
 }
 check(spoken === text && last.type === 'response.incomplete' && last.response.usage.output_tokens === 16, 'openai response stream');
 
-const provider = createOpenAI({ baseURL: url, apiKey: 'none' });
-for (const sdk of [provider.chat(model), provider(model)]) { // the second speaks Responses
+const claude = new Anthropic({ baseURL: process.argv[2], apiKey: 'none', maxRetries: 0 });
+const message = await claude.messages.create({ model, messages, max_tokens: 16, seed: 9 });
+check(message.content[0].text === text && message.stop_reason === whole.choices[0].finish_reason.replace('length', 'max_tokens').replace('stop', 'end_turn'), 'a message equals the chat');
+const final = await claude.messages.stream({ model, messages, max_tokens: 16, seed: 9 }).finalMessage();
+check(final.content[0].text === text && final.usage.output_tokens === message.usage.output_tokens, 'message stream equals whole');
+await assert.rejects(claude.messages.create({ model, messages: [], max_tokens: 1 }), (e) => e.status === 400 && e.error.error.type === 'invalid_request_error');
+checks++;
+
+const provider = createOpenAI({ baseURL: url, apiKey: 'none' }), anthropic = createAnthropic({ baseURL: url, apiKey: 'none' });
+for (const sdk of [provider.chat(model), provider(model), anthropic(model)]) { // the second speaks Responses
   const one = await generateText({ model: sdk, prompt: 'Tell me about a cat.', maxOutputTokens: 16, temperature: 0, maxRetries: 0 });
   let two = '';
   for await (const piece of streamText({ model: sdk, prompt: 'Tell me about a cat.', maxOutputTokens: 16, temperature: 0, maxRetries: 0 }).textStream) two += piece;

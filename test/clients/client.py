@@ -1,5 +1,6 @@
-"""The server through clients that others wrote: openai and LangChain.  client.py URL; prints how many checks held."""
+"""The server through clients that others wrote: openai, anthropic and LangChain.  client.py URL; prints how many checks held."""
 import json, sys
+import anthropic
 from openai import OpenAI, BadRequestError
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
@@ -105,6 +106,42 @@ for wrong in ({"previous_response_id": "resp_1"}, {"background": True}, {"tools"
         check(False, f"{wrong} must fail")
     except BadRequestError as x:
         check(next(iter(wrong)) in str(x), "the error names the field")
+
+claude, asked = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0), {"model": model, "system": "You are brief.", "max_tokens": 24}
+ask = [{"role": "user", "content": "Tell me about a cat."}]
+m = claude.messages.create(**asked, messages=ask, extra_body={"seed": 5, "ignore_eos": True})
+check([x.type for x in m.content] == ["text"] and m.content[0].text == a.choices[0].message.content and m.stop_reason == "max_tokens" and m.usage.output_tokens == 24,
+      "a message is the chat's text")
+count = claude.messages.count_tokens(model=model, system=asked["system"], messages=ask).input_tokens
+check(count == a.usage.prompt_tokens == m.usage.input_tokens + m.usage.cache_read_input_tokens, "tokens of messages")
+with claude.messages.stream(**asked, messages=[{"role": "user", "content": [{"type": "text", "text": "Tell me about a cat."}]}], extra_body={"seed": 5, "ignore_eos": True}) as s:
+    text, last = "".join(s.text_stream), s.get_final_message()
+check(text == m.content[0].text == last.content[0].text and last.usage.output_tokens == 24 and last.stop_reason == "max_tokens", "message stream equals whole")
+word = m.content[0].text.split()[2]
+cut = claude.messages.create(**asked, messages=ask, stop_sequences=[word], extra_body={"seed": 5, "ignore_eos": True})
+check(cut.stop_reason == "stop_sequence" and cut.stop_sequence == word and cut.content[0].text == text[:text.index(word)], "stop sequences")
+half = {"role": "assistant", "content": m.content[0].text[:12]}
+check(claude.messages.create(**asked, messages=ask + [half]).content[0].text[:1].strip() != "<", "a reply goes on from the assistant's words")
+o = claude.messages.create(model=model, max_tokens=200, messages=ask, output_config={"format": {"type": "json_schema", "schema": schema}}, extra_body={"seed": 3})
+check(set(json.loads(o.content[0].text)) == {"name", "age"} and o.stop_reason == "end_turn", "message schema")
+plain = {"name": "get_weather", "description": "Weather of a city", "input_schema": tool["function"]["parameters"]}
+use = {"model": model, "max_tokens": 200, "tools": [plain], "tool_choice": {"type": "any", "disable_parallel_tool_use": True}, "messages": [{"role": "user", "content": "weather?"}]}
+t = claude.messages.create(**use, extra_body={"seed": 1})
+check(t.stop_reason == "tool_use" and t.content[0].type == "tool_use" and t.content[0].name == "get_weather" and t.content[0].input["unit"] in ("C", "F"), "message tool")
+with claude.messages.stream(**{**use, "tool_choice": {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True}}, extra_body={"seed": 1}) as s:
+    last = s.get_final_message()
+check(last.content[0].input == t.content[0].input and last.stop_reason == "tool_use", "message tool stream")
+told = claude.messages.create(model=model, max_tokens=4, tools=[plain], messages=use["messages"] + [
+    {"role": "assistant", "content": t.model_dump()["content"]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": t.content[0].id, "content": "sunny"}, {"type": "text", "text": "And now?"}]}])
+check(told.usage.input_tokens + told.usage.cache_read_input_tokens > t.usage.input_tokens + t.usage.cache_read_input_tokens + 8, "tool results are in the message's prompt")
+for wrong in ({"messages": []}, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, {"stop_sequences": [1]}, {"output_config": {"format": {"type": "xml"}}},
+              {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "x"}}]}]}):
+    try:
+        claude.messages.create(**{**asked, "messages": ask, **wrong})
+        check(False, f"{wrong} must fail")
+    except anthropic.BadRequestError as x:
+        check(next(iter(wrong)) in x.body["error"]["message"] and x.body["error"]["type"] == "invalid_request_error", "the error names the field")
 
 chat = ChatOpenAI(base_url=url + "/v1", api_key="none", model=model, max_tokens=8, temperature=0, max_retries=0)
 whole = chat.invoke("Tell me about a cat.").content
