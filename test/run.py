@@ -605,6 +605,33 @@ def arm_gives_the_same_chips_and_tokens():
 
 
 @test
+def prompts_go_on_from_their_cache():
+    """--prompt-cache: the same text with the file and without, what is shared is not computed again, and other files are refused whole."""
+    c, f, other = chip(TINY, "--bits", "4"), path("prompt.session"), chip(TINY, "--bits", "6")
+    if os.path.exists(f):
+        os.unlink(f)
+    long = "Once upon a time, there was a little girl. " * 6
+    n = 0
+    for prompt, least in ((long + "Lily", 0), (long + "Lily", 50), (long + "Tom had a big red ball", 50), (long, 50)):
+        ask = ("run", c, "--raw", "-p", prompt, "-n", "30", "--seed", "5", "--temperature", "1.1", "--repeat-penalty", "1.2")
+        r = run(BURIN, *ask, "--prompt-cache", f)
+        assert r.returncode == 0 and r.stdout == done(BURIN, *ask), r
+        came, of = map(int, re.search(r"prompt cache: (\d+) of (\d+) tokens", r.stderr).groups())
+        assert least <= came < of and (came == of - 1 or "MB written" in r.stderr), r.stderr
+        n += 1
+    before = open(f, "rb").read()
+    assert before == open(f, "rb").read() and len(before) > 1000
+    r = run(BURIN, "run", other, "--raw", "-p", long, "-n", "3", "--prompt-cache", f)
+    assert r.returncode == 1 and f"{f}:16: a session of another chip" in r.stderr and open(f, "rb").read() == before, r.stderr
+    open(f, "wb").write(before[:-9] + b"x" + before[-8:])
+    r = run(BURIN, "run", c, "--raw", "-p", long, "-n", "3", "--prompt-cache", f)
+    assert r.returncode == 1 and "checksum" in r.stderr, r.stderr
+    r = run(BURIN, "run", c, "--raw", "-p", long, "-n", "3", "--prompt-cache", "/nonexistent/x")
+    assert r.returncode == 1 and "/nonexistent/x" in r.stderr, r.stderr
+    return n + 3
+
+
+@test
 def seeds_change_tokens_and_repeat():
     c = chip(TINY, "--bits", "4")
     a, b = (done(BURIN, "run", c, "-p", PROMPT, "-n", "40", "--seed", s, "--temperature", "1") for s in ("1", "2"))

@@ -414,6 +414,49 @@ def serve_turns_away_what_does_not_fit_the_queue():
 
 
 @test
+def serve_keeps_slots_in_files():
+    """What a slot's reply left behind goes to a file and comes back, in the same server and in another; texts stay what they are."""
+    folder = path("slots")
+    os.makedirs(folder, exist_ok=True)
+    prompt = "Once upon a time, there was a little girl named Lily. She liked to play with her friends in the park."
+    body = {"prompt": prompt, "max_tokens": 30, "seed": 3, "id_slot": 1}
+    def act(s, slot, action, ask=None):
+        status, data, _ = s.ask("POST", f"/slots/{slot}?action={action}", ask)
+        return status, json.loads(data)
+    with Server(tiny(), "--slots", "4", "--slot-save-path", folder) as s:
+        first = s.post("/completion", dict(body, n_predict=30))
+        assert first["id_slot"] == 1 and first["timings"]["cache_n"] == 0, first
+        status, saved = act(s, 1, "save", {"filename": "lily.session"})
+        held = first["tokens_evaluated"] + first["tokens_predicted"] - 1  # the last token was not appended
+        assert status == 200 and saved["id_slot"] == 1 and saved["filename"] == "lily.session" and saved["timings"]["save_ms"] > 0, saved
+        assert saved["n_saved"] == held and saved["n_written"] == os.path.getsize(f"{folder}/lily.session"), (saved, held)
+        assert act(s, 1, "erase") == (200, {"id_slot": 1, "n_erased": held})
+        assert s.post("/completion", body)["timings"]["cache_n"] == 0, "erased"
+        for slot, action, ask, says in ((2, "save", {"filename": "x"}, "holds nothing"), (0, "restore", {"filename": "absent"}, "absent"), (9, "erase", None, "0 to 3"), (-1, "erase", None, "0 to 3"),
+                                        ("1x", "erase", None, "0 to 3"), (1, "move", None, "action"), (1, "save", {}, "filename"), (1, "save", {"filename": "../x"}, "filename"),
+                                        (1, "save", {"filename": "/etc/x"}, "filename"), (1, "save", {"filename": ".x"}, "filename"), (1, "save", {"filename": "a" * 200}, "filename")):
+            status, error = act(s, slot, action, ask)
+            assert status == 400 and says in error["error"]["message"] and folder not in error["error"]["message"], (slot, action, ask, error)
+        assert s.ask("POST", "/completion", dict(body, id_slot=4))[0] == 400
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:  # replies that want one slot come after each other
+            same = list(pool.map(lambda k: s.post("/completion", dict(body, id_slot=k % 2)), range(8)))
+        assert all(r["content"] == first["content"] and r["id_slot"] == k % 2 for k, r in enumerate(same))
+    with Server(tiny(), "--slots", "4", "--slot-save-path", folder, "-t", "1") as s:
+        status, back = act(s, 3, "restore", {"filename": "lily.session"})
+        assert status == 200 and back["n_restored"] == held and back["n_read"] == saved["n_written"] and back["timings"]["restore_ms"] > 0, back
+        again = s.post("/completion", body)
+        assert again["content"] == first["content"] and again["timings"]["cache_n"] == first["tokens_evaluated"] - 1, again["timings"]
+        open(f"{folder}/bad", "wb").write(open(f"{folder}/lily.session", "rb").read()[:-1])
+        status, error = act(s, 0, "restore", {"filename": "bad"})
+        assert status == 400 and error["error"]["message"].startswith("bad:"), error
+    with Server(tiny()) as s:
+        assert act(s, 0, "save", {"filename": "x"})[0] == 501
+    r = run(BURIN, "serve", tiny(), "--slot-save-path", "/nonexistent")
+    assert r.returncode == 1 and "/nonexistent: expected a folder" in r.stderr, r.stderr
+    return 33
+
+
+@test
 def serve_tells_its_slots():
     body = {"prompt": "Once upon a time", "max_tokens": 480, "ignore_eos": True}
     with Server(tiny(), "--slots", "2", "--ctx", "500") as s:
@@ -556,7 +599,8 @@ def serve_speaks_the_published_chips_protocols():
 @test
 def serve_keeps_to_its_openapi_document():
     """Requests generated from /openapi.json: what satisfies it is answered as it says, what does not is refused."""
-    with Server(tiny()) as s:
+    os.makedirs(path("generated"), exist_ok=True)
+    with Server(tiny(), "--slot-save-path", path("generated")) as s:
         r = run(os.path.join(os.path.dirname(python_clients()), "schemathesis"), "--config-file", "test/clients/schemathesis.toml", "run", f"{s.url}/openapi.json", "--url", s.url, "--max-examples", "40", "--checks", "all",
                 # keys are not asked for here; tokens beyond a vocabulary satisfy the document
                 "--exclude-checks", "allow_header_conformance,ignored_auth,positive_data_acceptance", "--request-timeout", "20",

@@ -5,8 +5,10 @@
 #include "engine/kernels.h"
 #include "engine/state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const Kernels *kernels[ISA_COUNT];
 static Isa isa_of[ISA_COUNT];
@@ -582,9 +584,134 @@ static void guesses_change_nothing(void **s) {
   chip_close(&chip);
 }
 
+static void put_file(const char *path, const char *bytes, size_t n) {
+  FILE *f = fopen(path, "wb");
+  assert_true(f && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
+}
+
+/* A session that went through a file goes on as it would have; the file is the same whoever wrote it; a damaged one is refused. */
+static void saved_sessions_go_on(void **state) {
+  (void)state;
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  char path[] = "/tmp/burin-session-XXXXXX";
+  int fd = mkstemp(path), ids[200];
+  assert_true(fd >= 0);
+  close(fd);
+  assert_true(chip_shape_of("layers=2,dim=72,ffn=64,heads=4,kv_heads=2,head_dim=18,vocab=100,context=256", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 4.5, 4, &err));
+  Pcg p = pcg_seed(12, 0);
+  for (int i = 0; i < 200; i++) ids[i] = random_in(&p, 0, 99);
+  static const int length[] = {0, 1, 63, 64, 65, 128, 150};
+  Buf first = {0}, again = {0};
+  for (size_t k = 0; k < sizeof length / sizeof *length; k++) {
+    int n = length[k];
+    first.n = 0;
+    for (int isa = 0; isa < ISA_COUNT; isa++) {
+      uint64_t bytes = 0;
+      if (!isa_has((Isa)isa)) continue;
+      Engine *e = engine_new(&chip, &(EngineOptions){(Isa)isa, 1 + isa % 2}, &err);
+      Session *s = session_new(e, 0, &err), *gone = session_new(e, 0, &err);
+      assert_true(session_extend(gone, ids, 190, 0, NULL, &err)); /* whose pages the next one gets */
+      session_free(gone);
+      assert_true(n == 0 || session_extend(s, ids, n, 0, NULL, &err));
+      assert_true(session_save(s, path, &bytes, &err));
+      again.n = 0;
+      assert_true(file_read_all(path, 1 << 24, &again, &err));
+      assert_int_equal(again.n, bytes);
+      if (!first.n) assert_true(buf_put(&first, again.s, again.n, &err));
+      assert_int_equal(again.n, first.n);
+      assert_memory_equal(again.s, first.s, first.n);
+      Session *back = session_load(e, path, 0, &bytes, &err);
+      assert_non_null(back);
+      assert_int_equal(session_position(back), n);
+      if (n) assert_memory_equal(session_tokens(back), ids, (size_t)n * sizeof *ids);
+      assert_true(session_extend(s, ids + n, 40, 0, NULL, &err) && session_extend(back, ids + n, 40, 0, NULL, &err));
+      assert_memory_equal(session_logits(back), session_logits(s), 400);
+      session_free(back);
+      session_free(s);
+      engine_free(e);
+    }
+  }
+  Engine *e = engine_of(&chip, 1);
+  uint64_t bytes;
+  Err small = {0};
+  assert_null(session_load(e, path, 100, &bytes, &small));
+  assert_non_null(strstr(small.text, "150 tokens"));
+  for (size_t at = 0; at < first.n; at += at < 800 ? 1 : 97) { /* every byte of the head, and many behind it */
+    Err damaged = {0};
+    first.s[at] ^= 1 << at % 8;
+    put_file(path, first.s, first.n);
+    assert_null(session_load(e, path, 0, &bytes, &damaged));
+    assert_true(damaged.set && strstr(damaged.text, path) == damaged.text);
+    first.s[at] ^= 1 << at % 8;
+  }
+  for (size_t n = 0; n < first.n; n += n < 200 ? 7 : 999) {
+    Err cut = {0};
+    put_file(path, first.s, n);
+    assert_null(session_load(e, path, 0, &bytes, &cut));
+    assert_true(cut.set);
+  }
+  Err longer = {0};
+  assert_true(buf_put(&first, "", 1, &err));
+  put_file(path, first.s, first.n);
+  assert_null(session_load(e, path, 0, &bytes, &longer));
+  assert_non_null(strstr(longer.text, "end of the file"));
+  buf_free(&first);
+  buf_free(&again);
+  engine_free(e);
+  chip_close(&chip);
+  unlink(path);
+}
+
+/* Checksums keep accidents out; what they do not, no kernel may meet: codes and steps that no arithmetic makes. */
+static void saved_sessions_are_checked(void **state) {
+  (void)state;
+  Err err = {0};
+  ChipShape shape;
+  Chip chip;
+  Buf b = {0};
+  uint64_t bytes;
+  char path[] = "/tmp/burin-session-XXXXXX";
+  int fd = mkstemp(path), ids[] = {3, 99, 5};
+  assert_true(fd >= 0);
+  close(fd);
+  assert_true(chip_shape_of("layers=1,dim=64,ffn=64,heads=4,kv_heads=2,head_dim=16,vocab=100,context=64", &shape, &err));
+  assert_true(chip_synthetic(&chip, &shape, 4.5, 4, &err));
+  Engine *e = engine_of(&chip, 1);
+  Session *s = session_new(e, 0, &err);
+  assert_true(session_extend(s, ids, 3, 0, NULL, &err) && session_save(s, path, &bytes, &err) && file_read_all(path, 1 << 20, &b, &err));
+  size_t front = 64 + 3 * 4, page = front + 8, whole = kv_page_bytes(2, 16), codes = 2 * kv_part_bytes(16);
+  const struct {
+    size_t at;
+    uint16_t value;
+    const char *says;
+  } bad[] = {{64 + 4, 100, "token"}, {page, 0x80, "-128"}, {page + codes / 2, 0x80, "-128"}, {page + codes, 0, "steps"}, {page + codes + 2 * KV_PAGE + 4, 0xFFFF, "steps"}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Err refused = {0};
+    uint16_t kept;
+    memcpy(&kept, b.s + bad[i].at, 2);
+    memcpy(b.s + bad[i].at, &bad[i].value, 2);
+    uint64_t sum = checksum64(b.s, front), pages = checksum64(b.s + page, whole);
+    memcpy(b.s + front, &sum, 8);
+    memcpy(b.s + page + whole, &pages, 8);
+    put_file(path, b.s, b.n);
+    assert_null(session_load(e, path, 0, &bytes, &refused));
+    assert_non_null(strstr(refused.text, bad[i].says));
+    memcpy(b.s + bad[i].at, &kept, 2);
+  }
+  buf_free(&b);
+  session_free(s);
+  engine_free(e);
+  chip_close(&chip);
+  unlink(path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_equal), cmocka_unit_test(weighing_checks), cmocka_unit_test(vectors_are_equal),
                                      cmocka_unit_test(rotations_are_equal), cmocka_unit_test(small_heads_are_equal), cmocka_unit_test(attention_is_equal), cmocka_unit_test(attention_of_rows_is_equal),
-                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart), cmocka_unit_test(guesses_change_nothing)};
+                                     cmocka_unit_test(long_timelines_are_equal), cmocka_unit_test(appends_together_equal_appends_alone), cmocka_unit_test(forks_are_apart), cmocka_unit_test(guesses_change_nothing), cmocka_unit_test(saved_sessions_go_on),
+                                     cmocka_unit_test(saved_sessions_are_checked)};
   return cmocka_run_group_tests_name("engine", tests, find_isas, NULL);
 }

@@ -176,6 +176,49 @@ static void runs_fail_cleanly(void **s) {
   unlink(path);
 }
 
+/* Three tokens in a session, to a file and back. */
+static bool save_and_load(const Chip *c, const char *path, Err *e) {
+  static const int ids[] = {3, 1, 4};
+  uint64_t bytes;
+  Engine *engine = engine_new(c, &(EngineOptions){ISA_SCALAR, 1}, e);
+  Session *s = engine ? session_new(engine, 0, e) : NULL, *back = NULL;
+  bool ok = s && session_extend(s, ids, 3, 0, NULL, e) && session_save(s, path, &bytes, e) && (back = session_load(engine, path, 0, &bytes, e));
+  if (ok) assert_int_equal(session_position(back), 3);
+  session_free(back);
+  session_free(s);
+  engine_free(engine);
+  return ok;
+}
+
+/* The file stays as it was until it is a whole other one. */
+static void sessions_are_saved_or_not(void **state) {
+  (void)state;
+  Err e = {0};
+  ChipShape shape;
+  Chip c;
+  char path[] = "/tmp/burin-fault-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  assert_true(chip_shape_of(small_shape, &shape, &e) && chip_synthetic(&c, &shape, 4.5, 9, &e));
+  bool done = false, whole = false;
+  for (long k = 1; !done && k < 1000; k++) {
+    Err f = {0};
+    Buf b = {0};
+    fault_arm(k);
+    done = save_and_load(&c, path, &f);
+    fault_arm(0);
+    if (done == f.set) fail_msg("k = %ld: done %d, error '%s'", k, done, f.text);
+    assert_true(file_read_all(path, 1 << 24, &b, &e));
+    assert_true(b.n == 0 ? !whole && !done : b.n > 100 && memcmp(b.s, "BURINSES", 8) == 0);
+    whole |= b.n > 0;
+    buf_free(&b);
+  }
+  assert_true(done && whole);
+  chip_close(&c);
+  unlink(path);
+}
+
 static bool draw_and_read(const char *chip, const char *layout, Err *e) {
   Chip c;
   RtlKnobs k;
@@ -267,6 +310,6 @@ static void batches_equal_lone_runs(void **s) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(fast_casts_fail_cleanly), cmocka_unit_test(calibrated_casts_fail_cleanly), cmocka_unit_test(synthetic_chips_fail_cleanly), cmocka_unit_test(synthetic_chips_are_equal),
-                                     cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(masks_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
+                                     cmocka_unit_test(provenance_is_replaced_or_kept), cmocka_unit_test(runs_fail_cleanly), cmocka_unit_test(sessions_are_saved_or_not), cmocka_unit_test(masks_fail_cleanly), cmocka_unit_test(batches_equal_lone_runs)};
   return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }

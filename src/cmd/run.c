@@ -3,9 +3,10 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 typedef struct {
-  const char *prompt, *file, *system;
+  const char *prompt, *file, *system, *cache;
   int most, ctx, chunk;
   bool raw, specials, ids;
   MachineOptions machine;
@@ -30,6 +31,30 @@ static bool make_prompt(const Runner *r, const RunOptions *o, Str text, Tokens *
   return ok;
 }
 
+/* A session that holds the first *same tokens of the prompt: those that the file of saved ones begins with, if there is one. */
+static Session *open_session(const Runner *r, const RunOptions *o, const Tokens *prompt, int *same, Err *err) {
+  *same = 0;
+  if (!o->cache || access(o->cache, F_OK) != 0) return session_new(r->engine, o->ctx, err);
+  uint64_t bytes;
+  Session *s = session_load(r->engine, o->cache, o->ctx, &bytes, err);
+  if (!s) return NULL;
+  while (*same < session_position(s) && (size_t)*same + 1 < prompt->n && session_tokens(s)[*same] == prompt->id[*same]) ++*same;
+  session_truncate(s, *same);
+  return s;
+}
+
+/* The prompt's part of the session, where the file did not hold it. */
+static bool save_prompt(const RunOptions *o, const Session *s, const Tokens *prompt, int same, Err *err) {
+  uint64_t bytes = 0;
+  fprintf(stderr, "prompt cache: %d of %zu tokens came from %s\n", same, prompt->n, o->cache);
+  if ((size_t)same + 1 >= prompt->n && same > 0) return true;
+  Session *part = session_fork(s, (int)prompt->n, err);
+  bool ok = part && session_save(part, o->cache, &bytes, err);
+  session_free(part);
+  if (ok) fprintf(stderr, "prompt cache: %zu tokens, %.1f MB written\n", prompt->n, (double)bytes / 1e6);
+  return ok;
+}
+
 static bool run(const char *path, const RunOptions *o, Err *err) {
   Runner r;
   SamplerSettings settings;
@@ -37,21 +62,23 @@ static bool run(const char *path, const RunOptions *o, Err *err) {
   Tokens prompt = {0};
   Session *s = NULL;
   Generation g;
+  int same = 0;
   if (!sampling_settings(&o->sampling, &settings, err) || !runner_open(&r, path, &o->machine, err)) return false;
   bool ok = r.tokenizer || err_set(err, "%s: the model has no tokenizer", path);
   ok = ok && (o->prompt ? buf_put(&text, o->prompt, str_from(o->prompt).n, err)
                         : file_read_all(o->file ? o->file : "-", (size_t)64 << 20, &text, err));
   ok = ok && make_prompt(&r, o, (Str){text.s, text.n}, &prompt, err);
   if (ok && prompt.n == 0) ok = err_set(err, "the prompt is empty");
-  ok = ok && (s = session_new(r.engine, o->ctx, err)) && session_sampler(s, &settings, o->sampling.seed, err);
+  ok = ok && (s = open_session(&r, o, &prompt, &same, err)) && session_sampler(s, &settings, o->sampling.seed, err);
   if (ok && o->ids) {
     tokenizer_free(r.tokenizer); /* without one, generation writes ids */
     r.tokenizer = NULL;
   }
-  ok = ok && generate(&r, s, prompt.id, prompt.n, o->most, o->chunk, &interrupted, write_stdout, NULL, &g, err);
+  ok = ok && generate(&r, s, prompt.id + same, prompt.n - (size_t)same, o->most, o->chunk, &interrupted, write_stdout, NULL, &g, err);
   if (ok) {
     if (!o->ids) printf("\n");
     print_speed(&g);
+    ok = !o->cache || save_prompt(o, s, &prompt, same, err);
   }
   session_free(s);
   tokens_free(&prompt);
@@ -72,6 +99,7 @@ int cmd_run(int argc, char **argv) {
       {"predict", 'n', OPT_INT, &o.most, "N", "write at most N tokens (default: until the model stops)"},
       {"ctx", 'c', OPT_INT, &o.ctx, "N", "context in tokens (default: the chip's)"},
       {"chunk", 0, OPT_INT, &o.chunk, "N", "tokens of a prefill chunk (default 512); changes nothing but speed"},
+      {"prompt-cache", 0, OPT_TEXT, &o.cache, "FILE", "keep the prompt's KV cache in a file: what the next prompt begins with is not computed again"},
       {"ids", 0, OPT_FLAG, &o.ids, "", "write token ids, one a line, instead of text"},
       SAMPLING_OPTIONS(o.sampling),
       MACHINE_OPTIONS(o.machine),

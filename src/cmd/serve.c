@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MOST_CHIPS = 16 };
 
@@ -63,6 +64,9 @@ static bool serve(const char *const *operand, const TextList *alias, const Serve
   if (ok && o->slots < 1) ok = err_set(err, "slots: expected 1 or more, found %d", o->slots);
   if (ok && (o->port < 0 || o->port > 65535)) ok = err_set(err, "port: expected 0 to 65535, found %d", o->port);
   if (ok && o->context < 0) ok = err_set(err, "ctx: expected 1 or more, found %d", o->context);
+  struct stat folder;
+  if (ok && o->slot_folder && (stat(o->slot_folder, &folder) != 0 || !S_ISDIR(folder.st_mode)))
+    ok = err_set(err, "%s: expected a folder for slots", o->slot_folder);
   ok = ok && serve_run(s->chip, s->n, o, err);
   for (int i = 0; i < s->n; i++) runner_close(&s->runner[i]);
   mem_free(s);
@@ -82,6 +86,7 @@ int cmd_serve(int argc, char **argv) {
       {"cors", 0, OPT_TEXT, &o.cors, "ORIGIN", "let pages of this origin (* for all) use the server (default: none)"},
       {"slots", 0, OPT_INT, &o.slots, "N", "replies that are written at a time (default 32)"},
       {"no-slots", 0, OPT_FLAG, &o.hide_slots, "", "do not tell at /slots what is being written"},
+      {"slot-save-path", 0, OPT_TEXT, &o.slot_folder, "FOLDER", "let requests keep what slots hold in files of this folder (default: none)"},
       {"queue", 0, OPT_INT, &o.queue, "N", "replies that may wait before requests are turned away (default 1024)"},
       {"ctx", 'c', OPT_INT, &o.context, "N", "tokens of a prompt and its reply at most (default: the chip's context)"},
       MACHINE_OPTIONS(m),

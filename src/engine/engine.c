@@ -132,7 +132,7 @@ Engine *engine_new_empty(const Chip *chip, const EngineOptions *options, Err *er
   e->isa = options->isa;
   e->kernels = kernels_of(options->isa);
   e->pool = pool_new(options->threads ? options->threads : cpu_count(), err);
-  e->kv = kv_pool_new((size_t)chip->shape.layers * (size_t)chip->shape.kv_heads * kv_cell_bytes(chip->shape.head_dim), err);
+  e->kv = kv_pool_new(kv_page_bytes(chip->shape.layers * chip->shape.kv_heads, chip->shape.head_dim), err);
   e->layer = e->pool && e->kv ? mem_alloc((size_t)chip->shape.layers, sizeof *e->layer, err) : NULL;
   if (e->layer && workers_new(e, err)) return e;
   engine_free(e);

@@ -37,6 +37,12 @@ void session_truncate(Session *s, int position); /* forgets the tokens from `pos
 /* A new session that begins with the first `position` tokens of another.  They share the pages of the KV cache; a page is copied
  * when one of them writes to it. */
 Session *session_fork(const Session *from, int position, Err *err);
+const int *session_tokens(const Session *s); /* (position) what was appended */
+/* Tokens and KV cache, to a file (engine/saved.c; it appears whole or not at all) and back; *bytes: the file's.  Loaded, a session of
+ * the same chip goes on as the saved one would, on any machine; like a fork it has no logits yet.  A damaged file, one of another
+ * chip, or more tokens than `context` (as session_new's) is an error. */
+bool session_save(const Session *s, const char *path, uint64_t *bytes, Err *err);
+Session *session_load(Engine *e, const char *path, int context, uint64_t *bytes, Err *err);
 
 enum { PREFILL_CHUNK = 512 };
 

@@ -16,7 +16,10 @@
 enum { KV_PAGE = 64, KV_BLOCK = 16 };
 
 static inline size_t kv_quads(int head_dim) { return ((size_t)head_dim + 3) / 4; }
-static inline size_t kv_cell_bytes(int head_dim) { return KV_PAGE * (8 * kv_quads(head_dim) + 2 * sizeof(uint16_t)); }
+static inline size_t kv_part_bytes(int head_dim) { return KV_PAGE * 4 * kv_quads(head_dim); } /* of the keys, and of the values */
+static inline size_t kv_cell_bytes(int head_dim) { return 2 * kv_part_bytes(head_dim) + 2 * KV_PAGE * sizeof(uint16_t); }
+/* cells: layers times key-value heads */
+static inline size_t kv_page_bytes(int cells, int head_dim) { return (size_t)cells * kv_cell_bytes(head_dim); }
 
 typedef struct {
   const int8_t *k, *v;
@@ -24,20 +27,30 @@ typedef struct {
 } KvCell;
 
 static inline KvCell kv_cell(const uint8_t *cell, int head_dim) {
-  size_t part = KV_PAGE * 4 * kv_quads(head_dim);
+  size_t part = kv_part_bytes(head_dim);
   const uint16_t *step = (const uint16_t *)(const void *)(cell + 2 * part);
   return (KvCell){(const int8_t *)cell, (const int8_t *)cell + part, step, step + KV_PAGE};
 }
 
 /* Puts the key and the value of position `at` (0 .. KV_PAGE - 1) into a cell. */
 static inline void kv_store(uint8_t *cell, int head_dim, int at, const int8_t *k, Step k_step, const int8_t *v, Step v_step) {
-  size_t quads = kv_quads(head_dim), part = KV_PAGE * 4 * quads, i = (size_t)at;
+  size_t quads = kv_quads(head_dim), part = kv_part_bytes(head_dim), i = (size_t)at;
   uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
   for (size_t d = 0; d < (size_t)head_dim; d++) value[4 * d] = (uint8_t)v[d];
   for (size_t d = 0; d < (size_t)head_dim; d += 4) memcpy(key + 16 * d, k + d, (size_t)head_dim - d < 4 ? (size_t)head_dim - d : 4);
   uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
   step[i] = step_pack(k_step);
   step[KV_PAGE + i] = step_pack(v_step);
+}
+
+/* Zeros in place of what stands at position `at`. */
+static inline void kv_clear(uint8_t *cell, int head_dim, int at) {
+  size_t quads = kv_quads(head_dim), part = kv_part_bytes(head_dim), i = (size_t)at;
+  uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
+  for (size_t d = 0; d < 4 * quads; d++) value[4 * d] = 0;
+  for (size_t q = 0; q < quads; q++) memset(key + 64 * q, 0, 4);
+  uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
+  step[i] = step[KV_PAGE + i] = 0;
 }
 
 /* One head of one layer through the pages of a session. */

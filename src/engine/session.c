@@ -17,7 +17,7 @@ bool session_room(Session *s, int n, Err *err) {
   if (first < s->pages && kv_page_is_shared(s->engine->kv, s->page[first])) {
     uint8_t *own = kv_page_new(s->engine->kv, err);
     if (!own) return false;
-    memcpy(own, s->page[first], (size_t)c->layers * (size_t)c->kv_heads * kv_cell_bytes(c->head_dim));
+    memcpy(own, s->page[first], kv_page_bytes(c->layers * c->kv_heads, c->head_dim));
     kv_page_drop(s->engine->kv, s->page[first]);
     s->page[first] = own;
   }
@@ -64,6 +64,8 @@ void session_free(Session *s) {
 int session_position(const Session *s) { return s->position; }
 
 int session_context(const Session *s) { return s->context; }
+
+const int *session_tokens(const Session *s) { return s->token; }
 
 void session_truncate(Session *s, int position) {
   assert(position >= 0 && position <= s->position);

@@ -125,13 +125,22 @@ static bool read_bias(Call *c, Wishes *w) {
   return true;
 }
 
+/* llama-server's: which slot; -1: any. */
+static bool read_slot(Call *c, Wishes *w) {
+  int slots = server_options(c->server)->slots, first = c->chip * slots, slot = -1;
+  if (!field_int(c, "id_slot", -1, INT32_MAX, &slot)) return false;
+  if (slot >= 0 && (slot < first || slot >= first + slots)) return call_bad(c, "id_slot", "id_slot: expected a slot of the model, %d to %d, or -1", first, first + slots - 1);
+  w->slot = slot < 0 ? -1 : slot - first;
+  return true;
+}
+
 bool wishes_sampling(Call *c, Wishes *w) {
-  *w = (Wishes){.temperature = 0.8, .top_p = 0.95, .top_k = 40, .repeat = 1, .n = 1, .most = -1};
+  *w = (Wishes){.temperature = 0.8, .top_p = 0.95, .top_k = 40, .repeat = 1, .n = 1, .most = -1, .slot = -1};
   return field_number(c, "temperature", 0, 100, &w->temperature) && field_number(c, "top_p", 0, 1, &w->top_p) &&
          field_number(c, "min_p", 0, 1, &w->min_p) && field_int(c, "top_k", -1, INT32_MAX, &w->top_k) &&
          field_number(c, "repeat_penalty", 0.1, 10, &w->repeat) && field_number(c, "repetition_penalty", 0.1, 10, &w->repeat) &&
          field_number(c, "frequency_penalty", -100, 100, &w->frequency) && field_number(c, "presence_penalty", -100, 100, &w->presence) &&
-         field_bool(c, "ignore_eos", &w->ignore_end) && read_seed(c, w) && read_stops(c, w) && read_bias(c, w);
+         field_bool(c, "ignore_eos", &w->ignore_end) && read_seed(c, w) && read_stops(c, w) && read_bias(c, w) && read_slot(c, w);
 }
 
 /* ---- what the text must be ---- */
@@ -245,6 +254,7 @@ bool call_job(Call *c, int index, const Wishes *w, uint64_t seed, Tokens *prompt
   j->least = w->least;
   j->ignore_end = w->ignore_end;
   j->seed = seed;
+  j->slot = w->slot;
   j->matcher = w->matcher;
   j->logprobs = c->logprobs;
   j->chances = c->chances;

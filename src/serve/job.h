@@ -31,12 +31,20 @@ typedef struct {
 typedef struct {
   double queued, began, first, ended; /* now_seconds; 0: not yet */
   int prompt, cached, written;        /* tokens: of the prompt, of them found in the cache, made */
+  int slot;                           /* of the chip's, from began on */
 } JobCounts;
+
+/* Texts and embeddings take part in the passes.  The others keep what a slot's last reply left behind in a file, bring it back, or
+ * forget it; they wait for the slot, and no pass runs meanwhile. */
+typedef enum { JOB_TEXT, JOB_EMBED, JOB_SAVE, JOB_RESTORE, JOB_ERASE } JobKind;
 
 typedef struct Job Job;
 struct Job {
   /* ---- the request ---- */
+  JobKind kind;
   int chip;                /* which of the server's */
+  int slot;                /* of the chip's that it wants; -1: any */
+  char *path;              /* JOB_SAVE, JOB_RESTORE: the file; owned */
   uint64_t client;         /* who asks: turns are taken between them */
   Tokens prompt;
   int most, least;         /* tokens to write; end tokens are excluded before `least` */
@@ -50,7 +58,6 @@ struct Job {
   int logprobs;            /* -1: none, else so many alternatives */
   bool chances;            /* they are those of the draw */
   bool ids;                /* tokens are told, with or without probabilities */
-  bool embed;              /* no text: the mean direction of the hidden states */
   Matcher *matcher;        /* what the text must be; NULL: anything */
   const char *trigger;     /* the matcher holds from these bytes on; NULL: from the start */
   bool trigger_anywhere;   /* not at the start of the reply only */
@@ -61,7 +68,9 @@ struct Job {
   Buf text;
   TokenProb *prob;
   size_t probs;
-  float *vector;           /* (dim) of an embedding */
+  float *vector;           /* (dim) of an embedding: the mean direction of the hidden states */
+  int slot_tokens;         /* saved, restored or erased */
+  uint64_t file_bytes;     /* of the file */
   JobCounts counts;
   Finish finish;
   int stopped_by;          /* FINISH_STOP_STRING: which */

@@ -1,6 +1,8 @@
-/* serve/llama: llama-server's own routes: /completion and /apply-template. */
+/* serve/llama: llama-server's own routes: /completion, /apply-template, and slots in files. */
 #include "serve/parts.h"
 
+#include <event2/keyvalq_struct.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,9 +34,11 @@ static void put_tokens(const Call *c, json_t *o, const TokenProb *p, size_t n) {
   if (c->logprobs > 0 && n) json_object_set_new(o, "completion_probabilities", probs_json(c, p, n));
 }
 
+static int slot_number(const Choice *x) { return x->job->chip * server_options(x->call->server)->slots + x->counts.slot; }
+
 /* What both a piece and the end of a reply say. */
 static json_t *reply_json(const Choice *x, json_t *content, bool stop) {
-  return json_pack("{s:i,s:o,s:b,s:i,s:i,s:i}", "index", x->job->index, "content", content, "stop", stop, "id_slot", -1, "tokens_predicted",
+  return json_pack("{s:i,s:o,s:b,s:i,s:i,s:i}", "index", x->job->index, "content", content, "stop", stop, "id_slot", slot_number(x), "tokens_predicted",
                    x->counts.written, "tokens_evaluated", x->counts.prompt);
 }
 
@@ -130,5 +134,82 @@ static bool llama_request(Call *c) {
 void run_llama_completion(Call *c) {
   static const Style style = {llama_piece, llama_end};
   if (llama_request(c)) call_start(c, &style);
+  else call_send_problem(c);
+}
+
+/* ---- /slots/N?action=save, restore or erase ---- */
+
+enum { MOST_NAME = 128 };
+
+static void slot_piece(Call *c, Choice *x, const Made *m) { (void)c, (void)x, (void)m; }
+
+static void slot_end(Call *c) {
+  const Choice *x = &c->choice[0];
+  const Job *j = x->job;
+  if (x->finish == FINISH_ERROR) { /* requests know names, not where they lie */
+    const char *folder = server_options(c->server)->slot_folder;
+    size_t n = strlen(folder);
+    call_bad(c, NULL, "%s", strncmp(j->err.text, folder, n) == 0 && j->err.text[n] == '/' ? j->err.text + n + 1 : j->err.text);
+  }
+  if (call_end_failed(c)) return;
+  json_t *o = json_pack("{s:i}", "id_slot", j->chip * server_options(c->server)->slots + j->slot);
+  if (j->kind == JOB_ERASE) {
+    json_object_set_new(o, "n_erased", json_integer(j->slot_tokens));
+  } else {
+    bool save = j->kind == JOB_SAVE;
+    json_object_update_new(o, json_pack("{s:O,s:i,s:I,s:{s:f}}", "filename", field(c, "filename"), save ? "n_saved" : "n_restored", j->slot_tokens,
+                                        save ? "n_written" : "n_read", (json_int_t)j->file_bytes, "timings", save ? "save_ms" : "restore_ms",
+                                        1e3 * (x->counts.ended - x->counts.began)));
+  }
+  call_send_json(c, 200, o);
+}
+
+/* A file of the folder for slots: a name without a path; nothing is erased there. */
+static bool slot_path(Call *c, Job *j) {
+  const char *folder = server_options(c->server)->slot_folder, *name = NULL;
+  Err err = {0};
+  if (!field_text(c, "filename", &name)) return false;
+  if (j->kind == JOB_ERASE && !name) return true;
+  size_t n = name ? strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") : 0;
+  if (n == 0 || name[n] || n > MOST_NAME || name[0] == '.')
+    return call_bad(c, "filename", "filename: expected a name of at most %d letters, digits, _, - and ., which does not begin with .", MOST_NAME);
+  size_t room = strlen(folder) + n + 2;
+  if (!(j->path = mem_alloc(room, 1, &err))) return call_err(c, NULL, &err);
+  snprintf(j->path, room, "%s/%s", folder, name);
+  return true;
+}
+
+static bool slot_request(Call *c) {
+  const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(c->http);
+  const ServeOptions *o = server_options(c->server);
+  const char *id = evhttp_uri_get_path(uri) + strlen(c->route->path), *query = evhttp_uri_get_query(uri);
+  int chips, kind = -1;
+  char *end;
+  Err err = {0};
+  struct evkeyvalq pairs = {0};
+  if (!o->slot_folder) return call_problem(c, 501, "not_supported_error", NULL, "this server keeps no slots in files (--slot-save-path)");
+  server_chips(c->server, &chips);
+  long slot = strtol(id, &end, 10);
+  if (*end || end == id || *id == '-' || slot < 0 || slot >= (long)chips * o->slots) return call_bad(c, NULL, "slot: expected a number of 0 to %d", chips * o->slots - 1);
+  if (query && evhttp_parse_query_str(query, &pairs) == 0) {
+    const char *action = evhttp_find_header(&pairs, "action");
+    kind = text_is(action, "save") ? JOB_SAVE : text_is(action, "restore") ? JOB_RESTORE : text_is(action, "erase") ? JOB_ERASE : -1;
+    evhttp_clear_headers(&pairs);
+  }
+  if (kind < 0) return call_bad(c, "action", "action: expected save, restore or erase in the query");
+  if (!call_add_choices(c, 1)) return false;
+  Job *j = c->choice[0].job = job_new(&err);
+  if (!j) return call_err(c, NULL, &err);
+  j->kind = (JobKind)kind;
+  j->chip = (int)(slot / o->slots);
+  j->slot = (int)(slot % o->slots);
+  j->client = c->client;
+  j->owner = c;
+  return slot_path(c, j);
+}
+
+void run_slot(Call *c) {
+  static const Style style = {slot_piece, slot_end};
+  if (slot_request(c)) call_start(c, &style);
   else call_send_problem(c);
 }

@@ -515,7 +515,7 @@ static bool embeddings_request(Call *c) {
   for (size_t i = 0; ok && i < n; i++) {
     Tokens prompt = {0};
     ok = one_prompt(c, "input", list ? json_array_get(v, i) : v, &prompt) && job_of_prompt(c, &c->choice[i], &prompt);
-    if (ok) c->choice[i].job->embed = true;
+    if (ok) c->choice[i].job->kind = JOB_EMBED;
     tokens_free(&prompt);
   }
   return ok;

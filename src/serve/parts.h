@@ -20,6 +20,7 @@ struct Route {
   Dialect dialect;
   bool open;                 /* no key is asked for */
   void (*run)(Call *c);
+  bool may_be_empty;         /* no body is an empty object */
 };
 
 /* ---- calls of functions within text ---- */
@@ -139,7 +140,7 @@ bool field_text(Call *c, const char *key, const char **out);
 /* What all requests for text share: sampling, stops, limits, grammar.  Fills a job's settings. */
 typedef struct {
   double temperature, top_p, min_p, repeat, frequency, presence;
-  int top_k, n, most, least;
+  int top_k, n, most, least, slot;
   bool ignore_end, seeded;
   uint64_t seed;
   const char *stop[MOST_STOPS];
@@ -188,7 +189,7 @@ bool call_failed(Call *c);
 
 /* ---- handlers ---- */
 void run_chat(Call *c), run_responses(Call *c), run_messages(Call *c), run_count_tokens(Call *c), run_completion(Call *c), run_embeddings(Call *c), run_models(Call *c), run_model(Call *c), run_tokenize(Call *c),
-    run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_slots(Call *c), run_metrics(Call *c), run_generate(Call *c),
+    run_detokenize(Call *c), run_health(Call *c), run_props(Call *c), run_slots(Call *c), run_slot(Call *c), run_metrics(Call *c), run_generate(Call *c),
     run_native_models(Call *c), run_native_health(Call *c), run_talk(Call *c), run_talk_models(Call *c), run_llama_completion(Call *c), run_apply_template(Call *c);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct {
   int streams;
   Cached cached[CACHED_MOST]; /* (cached_n) */
   int cached_n;
+  Tokens *held;             /* (slots) what the session of a slot's last reply held */
   size_t cached_tokens, cached_limit;
   uint64_t clock;
   int *end, ends;           /* [ends] tokens that end a reply */
@@ -52,7 +53,7 @@ struct Scheduler {
 
 Job *job_new(Err *err) {
   Job *j = mem_alloc(1, sizeof *j, err);
-  if (j) j->logprobs = -1;
+  if (j) j->logprobs = j->slot = -1;
   return j;
 }
 
@@ -64,6 +65,7 @@ void job_free(Job *j) {
   buf_free(&j->text);
   mem_free(j->prob);
   mem_free(j->vector);
+  mem_free(j->path);
   mem_free(j);
 }
 
@@ -129,12 +131,18 @@ SchedulerCounts scheduler_counts(Scheduler *s) {
   return c;
 }
 
-/* Of a lane's slots, the first that holds `from` holds `to`.  Under the lock. */
-static void set_slot(Scheduler *s, int lane, const Job *from, Job *to) {
-  Job **slot = s->slot + lane * s->slots;
-  while (*slot != from) slot++;
-  *slot = to;
+/* Under the lock. */
+static bool slot_is_free(const Scheduler *s, int lane, int slot) { return !s->slot[lane * s->slots + slot]; }
+
+/* The slot that a job asks for, which is free, or the first that is.  Under the lock. */
+static void take_slot(Scheduler *s, int lane, Job *j) {
+  int slot = j->slot < 0 ? 0 : j->slot;
+  while (!slot_is_free(s, lane, slot)) slot++;
+  s->slot[lane * s->slots + slot] = j;
+  j->counts.slot = slot;
 }
+
+static void leave_slot(Scheduler *s, const Job *j) { s->slot[j->chip * s->slots + j->counts.slot] = NULL; }
 
 SlotState scheduler_slot(Scheduler *s, int chip, int slot) {
   SlotState state = {0};
@@ -196,7 +204,7 @@ static Session *best_start(Lane *l, const Tokens *prompt, size_t *same, bool *wa
   }
   for (int i = 0; i < l->streams; i++) {
     Stream *x = l->stream[i];
-    size_t n = common(prompt, &x->fed), later = x->decoding || x->job->embed ? 0 : common(prompt, &x->job->prompt);
+    size_t n = common(prompt, &x->fed), later = x->decoding || x->job->kind == JOB_EMBED ? 0 : common(prompt, &x->job->prompt);
     if (n > *same) *same = n, best = x->session, hit = NULL;
     if (later > soon) soon = later;
   }
@@ -204,6 +212,71 @@ static Session *best_start(Lane *l, const Tokens *prompt, size_t *same, bool *wa
   *wait = soon >= *same + WORTH_SHARING;
   if (hit && !*wait) hit->used = ++l->clock;
   return *same >= WORTH_SHARING ? best : NULL;
+}
+
+/* ---- what slots hold, in files ---- */
+
+static bool copy_tokens(Tokens *to, const int *id, size_t n, Err *err) {
+  to->n = 0;
+  for (size_t i = 0; i < n; i++)
+    if (!tokens_put(to, id[i], err)) return false;
+  return true;
+}
+
+/* The kept session that begins with most of what a slot held, if any is left; *at: which. */
+static size_t slot_session(const Lane *l, const Tokens *held, int *at) {
+  size_t most = 0;
+  for (int i = 0; i < l->cached_n; i++) {
+    size_t n = common(held, &l->cached[i].fed);
+    if (n > most) most = n, *at = i;
+  }
+  return most;
+}
+
+static bool save_slot(Lane *l, Job *j, Err *err) {
+  int at = 0;
+  size_t n = slot_session(l, &l->held[j->slot], &at);
+  if (n == 0) return err_set(err, "the slot holds nothing: expected one whose reply has ended, of %d tokens or more, and is still kept", WORTH_SHARING);
+  Session *part = session_fork(l->cached[at].session, (int)n, err);
+  bool ok = part && session_save(part, j->path, &j->file_bytes, err);
+  session_free(part);
+  j->slot_tokens = (int)n;
+  return ok;
+}
+
+static bool restore_slot(Lane *l, Job *j, Err *err) {
+  Tokens fed = {0};
+  Session *session = session_load(l->chip->engine, j->path, 0, &j->file_bytes, err);
+  if (!session) return false;
+  size_t n = (size_t)session_position(session);
+  j->slot_tokens = (int)n;
+  if (!copy_tokens(&fed, session_tokens(session), n, err) || !copy_tokens(&l->held[j->slot], session_tokens(session), n, err)) {
+    session_free(session);
+    tokens_free(&fed);
+    return false;
+  }
+  keep_session(l, session, fed);
+  return true;
+}
+
+/* A session that goes on with another slot's words stays. */
+static bool erase_slot(Lane *l, Job *j) {
+  Tokens *held = &l->held[j->slot];
+  int at = 0;
+  size_t n = slot_session(l, held, &at);
+  if (n && n == held->n && n == l->cached[at].fed.n) drop_cached(l, at);
+  j->slot_tokens = (int)held->n;
+  held->n = 0;
+  return true;
+}
+
+static void run_slot_job(Scheduler *s, Lane *l, Job *j) {
+  Err err = {0};
+  bool ok = j->kind == JOB_SAVE ? save_slot(l, j, &err) : j->kind == JOB_RESTORE ? restore_slot(l, j, &err) : erase_slot(l, j);
+  pthread_mutex_lock(&s->lock);
+  j->err = err;
+  finish_job(s, j, ok ? FINISH_STOP : FINISH_ERROR);
+  pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- from the queue to a slot ---- */
@@ -230,8 +303,8 @@ static Job *take_job(Scheduler *s, int lane) {
       finish_job(s, j, FINISH_CANCELLED);
       continue;
     }
-    bool fits = j->chip == lane && l->streams < s->slots;
-    if (fits && !j->embed) best_start(l, &j->prompt, &same, &wait);
+    bool fits = j->chip == lane && (j->slot < 0 ? l->streams < s->slots : slot_is_free(s, lane, j->slot));
+    if (fits && j->kind == JOB_TEXT) best_start(l, &j->prompt, &same, &wait);
     int running = fits && !wait ? running_of(l, j->client) : INT32_MAX;
     if (running < fewest) fewest = running, best = p;
     p = &j->next;
@@ -248,11 +321,9 @@ static bool open_session(Lane *l, Stream *x, Err *err) {
   const Job *j = x->job;
   size_t same = 0;
   bool wait;
-  Session *from = j->embed ? NULL : best_start(l, &j->prompt, &same, &wait);
+  Session *from = j->kind == JOB_EMBED ? NULL : best_start(l, &j->prompt, &same, &wait);
   x->session = from ? session_fork(from, (int)same, err) : session_new(l->chip->engine, 0, err);
-  for (size_t i = 0; x->session && from && i < same; i++)
-    if (!tokens_put(&x->fed, j->prompt.id[i], err)) return false;
-  return x->session != NULL;
+  return x->session && (!from || copy_tokens(&x->fed, j->prompt.id, same, err));
 }
 
 /* The stream goes; its job is handed back, and its session is kept where it may serve others. */
@@ -263,7 +334,10 @@ static void close_stream(Scheduler *s, Lane *l, Stream *x, Finish finish) {
       l->streams--;
       break;
     }
-  if (x->session && !x->job->embed && finish != FINISH_ERROR) {
+  if (x->session && x->job->kind != JOB_EMBED && finish != FINISH_ERROR) {
+    Tokens *held = &l->held[x->job->counts.slot];
+    Err none = {0};
+    if (!copy_tokens(held, x->fed.id, x->fed.n, &none)) held->n = 0;
     keep_session(l, x->session, x->fed);
   } else {
     session_free(x->session);
@@ -272,7 +346,7 @@ static void close_stream(Scheduler *s, Lane *l, Stream *x, Finish finish) {
   pthread_mutex_lock(&s->lock);
   x->job->err = x->err;
   s->counts.running--;
-  set_slot(s, x->job->chip, x->job, NULL);
+  leave_slot(s, x->job);
   finish_job(s, x->job, finish);
   pthread_mutex_unlock(&s->lock);
   stream_close(x);
@@ -284,20 +358,25 @@ static void admit(Scheduler *s, int lane) {
   for (;;) {
     pthread_mutex_lock(&s->lock);
     Job *j = s->queue ? take_job(s, lane) : NULL;
-    if (j) {
+    bool stream = j && (j->kind == JOB_TEXT || j->kind == JOB_EMBED);
+    if (j) j->counts.began = now_seconds();
+    if (stream) {
       s->counts.running++;
-      set_slot(s, lane, NULL, j);
-      j->counts.began = now_seconds();
+      take_slot(s, lane, j);
     }
     pthread_mutex_unlock(&s->lock);
     if (!j) return;
+    if (!stream) {
+      run_slot_job(s, l, j);
+      continue;
+    }
     Err err = {0};
     Stream *x = mem_alloc(1, sizeof *x, &err);
     if (!x) {
       pthread_mutex_lock(&s->lock);
       j->err = err;
       s->counts.running--;
-      set_slot(s, lane, j, NULL);
+      leave_slot(s, j);
       finish_job(s, j, FINISH_ERROR);
       pthread_mutex_unlock(&s->lock);
       continue;
@@ -340,11 +419,11 @@ static int plan_step(Lane *l, int *chunk) {
   bool embeds = false;
   for (int i = 0; i < l->streams && budget > 0; i++) {
     Stream *x = l->stream[i];
-    if (x->decoding || (x->job->embed && embeds)) continue;
+    if (x->decoding || (x->job->kind == JOB_EMBED && embeds)) continue;
     int left = (int)(x->job->prompt.n - x->fed.n), k = left < budget ? left : budget;
     bool last = k == left;
-    embeds |= x->job->embed;
-    l->append[n++] = (Append){x->session, x->job->prompt.id + x->fed.n, k, last && !x->job->embed, x->job->embed ? l->hidden : NULL};
+    embeds |= x->job->kind == JOB_EMBED;
+    l->append[n++] = (Append){x->session, x->job->prompt.id + x->fed.n, k, last && x->job->kind != JOB_EMBED, x->job->kind == JOB_EMBED ? l->hidden : NULL};
     budget -= k;
     *chunk += k;
   }
@@ -371,7 +450,7 @@ static void note_appended(Lane *l, int n) {
     Stream *x = stream_of(l, a->session);
     for (int k = 0; k < a->n && !x->err.set; k++) tokens_put(&x->fed, a->tokens[k], &x->err);
     if (a->hidden) stream_hidden(x, a->hidden, a->n, l->chip->chip->shape.dim);
-    if (x->job->embed && x->fed.n == x->job->prompt.n) x->finish = FINISH_STOP;
+    if (x->job->kind == JOB_EMBED && x->fed.n == x->job->prompt.n) x->finish = FINISH_STOP;
     if (x->err.set) x->finish = FINISH_ERROR;
     if (a->logits) x->decoding = true;
     x->sampled = false;
@@ -432,7 +511,7 @@ static void publish(Scheduler *s, Lane *l) {
   for (int i = l->streams - 1; i >= 0; i--) {
     Stream *x = l->stream[i];
     if (!x->finish) continue;
-    if (x->job->embed && x->finish == FINISH_STOP && !job_vector(x, l->chip->chip->shape.dim)) x->finish = FINISH_ERROR;
+    if (x->job->kind == JOB_EMBED && x->finish == FINISH_STOP && !job_vector(x, l->chip->chip->shape.dim)) x->finish = FINISH_ERROR;
     close_stream(s, l, x, x->finish);
   }
 }
@@ -506,11 +585,12 @@ static bool open_lane(Lane *l, const ServeChip *c, int slots, Err *err) {
   l->cached_limit = (size_t)(CACHE_BYTES / token_bytes);
   l->stream = mem_alloc((size_t)slots, sizeof(Stream *), err);
   l->append = mem_alloc((size_t)slots, sizeof *l->append, err);
+  l->held = mem_alloc((size_t)slots, sizeof *l->held, err);
   l->end = mem_alloc((size_t)shape->vocab, sizeof *l->end, err);
   l->hidden = mem_alloc(PREFILL_CHUNK * (size_t)shape->dim, sizeof *l->hidden, err);
   for (int i = 0; l->end && i < shape->vocab; i++)
     if (tokenizer_stops(c->tokenizer, i)) l->end[l->ends++] = i;
-  return l->stream && l->append && l->end && l->hidden;
+  return l->stream && l->append && l->held && l->end && l->hidden;
 }
 
 Scheduler *scheduler_new(const ServeChip *chip, int chips, int slots, int queue, void (*wake)(void *arg, bool urgent), void *arg,
@@ -543,7 +623,8 @@ void scheduler_free(Scheduler *s) {
   for (int i = 0; s->lane && i < s->lanes; i++) {
     Lane *l = &s->lane[i];
     while (l->cached_n) drop_cached(l, 0);
-    void *all[] = {l->stream, l->append, l->end, l->hidden};
+    for (int k = 0; l->held && k < s->slots; k++) tokens_free(&l->held[k]);
+    void *all[] = {l->stream, l->append, l->held, l->end, l->hidden};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) mem_free(all[k]);
   }
   mem_free(s->lane);

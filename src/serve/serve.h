@@ -27,6 +27,7 @@ typedef struct {
   const char *cors;          /* origin to allow, "*" for all; NULL: none */
   int slots;                 /* replies made at a time, per chip */
   bool hide_slots;           /* /slots says nothing */
+  const char *slot_folder;   /* where requests may keep what slots hold, by name; NULL: nowhere */
   int queue;                 /* requests that may wait */
   int context;               /* tokens of a request at most; 0: the chip's */
 } ServeOptions;

@@ -26,32 +26,33 @@ enum {
 static const double DRAIN_APART = 0.004; /* seconds between two deliveries of text, so that fast chips do not drown in packets */
 
 static const Route route[] = {
-    {"POST", "/v1/chat/completions", DIALECT_OPENAI, false, run_chat},
-    {"POST", "/chat/completions", DIALECT_OPENAI, false, run_chat},
-    {"POST", "/v1/responses", DIALECT_OPENAI, false, run_responses},
-    {"POST", "/responses", DIALECT_OPENAI, false, run_responses},
-    {"POST", "/v1/messages", DIALECT_ANTHROPIC, false, run_messages},
-    {"POST", "/v1/messages/count_tokens", DIALECT_ANTHROPIC, false, run_count_tokens},
-    {"POST", "/v1/completions", DIALECT_OPENAI, false, run_completion},
-    {"POST", "/completions", DIALECT_OPENAI, false, run_completion},
-    {"POST", "/v1/embeddings", DIALECT_OPENAI, false, run_embeddings},
-    {"POST", "/embeddings", DIALECT_OPENAI, false, run_embeddings},
-    {"GET", "/v1/models", DIALECT_OPENAI, false, run_models},
-    {"GET", "/v1/models/", DIALECT_OPENAI, false, run_model},
-    {"POST", "/completion", DIALECT_OPENAI, false, run_llama_completion},
-    {"POST", "/apply-template", DIALECT_OPENAI, false, run_apply_template},
-    {"POST", "/tokenize", DIALECT_OPENAI, false, run_tokenize},
-    {"POST", "/detokenize", DIALECT_OPENAI, false, run_detokenize},
-    {"GET", "/health", DIALECT_OPENAI, true, run_health},
-    {"GET", "/v1/health", DIALECT_OPENAI, true, run_health},
-    {"GET", "/props", DIALECT_OPENAI, false, run_props},
-    {"GET", "/slots", DIALECT_OPENAI, false, run_slots},
-    {"GET", "/metrics", DIALECT_OPENAI, false, run_metrics},
-    {"POST", "/generate", DIALECT_NATIVE, false, run_generate},
-    {"GET", "/models", DIALECT_NATIVE, false, run_native_models},
-    {"POST", "/api/chat", DIALECT_NATIVE, false, run_talk},
-    {"GET", "/api/models", DIALECT_NATIVE, false, run_talk_models},
-    {"GET", "/api/health", DIALECT_NATIVE, true, run_native_health},
+    {"POST", "/v1/chat/completions", DIALECT_OPENAI, false, run_chat, false},
+    {"POST", "/chat/completions", DIALECT_OPENAI, false, run_chat, false},
+    {"POST", "/v1/responses", DIALECT_OPENAI, false, run_responses, false},
+    {"POST", "/responses", DIALECT_OPENAI, false, run_responses, false},
+    {"POST", "/v1/messages", DIALECT_ANTHROPIC, false, run_messages, false},
+    {"POST", "/v1/messages/count_tokens", DIALECT_ANTHROPIC, false, run_count_tokens, false},
+    {"POST", "/v1/completions", DIALECT_OPENAI, false, run_completion, false},
+    {"POST", "/completions", DIALECT_OPENAI, false, run_completion, false},
+    {"POST", "/v1/embeddings", DIALECT_OPENAI, false, run_embeddings, false},
+    {"POST", "/embeddings", DIALECT_OPENAI, false, run_embeddings, false},
+    {"GET", "/v1/models", DIALECT_OPENAI, false, run_models, false},
+    {"GET", "/v1/models/", DIALECT_OPENAI, false, run_model, false},
+    {"POST", "/completion", DIALECT_OPENAI, false, run_llama_completion, false},
+    {"POST", "/apply-template", DIALECT_OPENAI, false, run_apply_template, false},
+    {"POST", "/tokenize", DIALECT_OPENAI, false, run_tokenize, false},
+    {"POST", "/detokenize", DIALECT_OPENAI, false, run_detokenize, false},
+    {"GET", "/health", DIALECT_OPENAI, true, run_health, false},
+    {"GET", "/v1/health", DIALECT_OPENAI, true, run_health, false},
+    {"GET", "/props", DIALECT_OPENAI, false, run_props, false},
+    {"GET", "/slots", DIALECT_OPENAI, false, run_slots, false},
+    {"POST", "/slots/", DIALECT_OPENAI, false, run_slot, true},
+    {"GET", "/metrics", DIALECT_OPENAI, false, run_metrics, false},
+    {"POST", "/generate", DIALECT_NATIVE, false, run_generate, false},
+    {"GET", "/models", DIALECT_NATIVE, false, run_native_models, false},
+    {"POST", "/api/chat", DIALECT_NATIVE, false, run_talk, false},
+    {"GET", "/api/models", DIALECT_NATIVE, false, run_talk_models, false},
+    {"GET", "/api/health", DIALECT_NATIVE, true, run_native_health, false},
 };
 enum { ROUTES = sizeof route / sizeof *route };
 
@@ -223,6 +224,7 @@ static bool read_body(Call *c) {
   size_t n = evbuffer_get_length(in);
   const char *s = (const char *)evbuffer_pullup(in, -1);
   json_error_t e;
+  if (n == 0 && c->route->may_be_empty) return true;
   if (n == 0) return call_bad(c, NULL, "the body is empty: expected a JSON object");
   if (too_deep(s, n)) return call_bad(c, NULL, "the body nests more than %d deep", MOST_DEPTH);
   c->body = json_loadb(s, n, JSON_REJECT_DUPLICATES, &e);
@@ -245,7 +247,7 @@ static void options_reply(Call *c, const Route *r) {
 }
 
 static void dispatch(Call *c, const char *method, const char *path) {
-  static const Route none = {"", "", DIALECT_OPENAI, true, NULL};
+  static const Route none = {"", "", DIALECT_OPENAI, true, NULL, false};
   const Route *other;
   c->route = find_route(method, path, &other);
   bool page = !c->route && !other && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);

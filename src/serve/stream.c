@@ -9,7 +9,7 @@ bool stream_open(Stream *s, Job *j, const ServeChip *c, Err *err) {
   s->job = j;
   s->constrained = j->matcher && !j->trigger;
   s->state = MATCHER_START;
-  if (j->embed) return (s->sum = mem_alloc((size_t)c->chip->shape.dim, sizeof *s->sum, err)) != NULL;
+  if (j->kind == JOB_EMBED) return (s->sum = mem_alloc((size_t)c->chip->shape.dim, sizeof *s->sum, err)) != NULL;
   return session_sampler(s->session, &j->settings, j->seed, err);
 }
 
