@@ -16,7 +16,13 @@
     __m512i word;                                                                        \
     __asm__("vpbroadcastd %2, %1\n\tvpdpbusd %3, %1, %0" : "+v"(sum), "=&v"(word) : "m"(*(const Quad *)(quad)), "v"(signed_v)); \
   } while (0)
-
+/* a += the same four unsigned bytes from memory times signed_a, b times signed_b. */
+#define DOT_PAIR(a, b, quad, signed_a, signed_b)                                         \
+  do {                                                                                   \
+    __m512i word;                                                                        \
+    __asm__("vpbroadcastd %3, %2\n\tvpdpbusd %4, %2, %0\n\tvpdpbusd %5, %2, %1"          \
+            : "+v"(a), "+v"(b), "=&v"(word) : "m"(*(const Quad *)(quad)), "v"(signed_a), "v"(signed_b)); \
+  } while (0)
 /* sum[4] += four vectors of unsigned bytes times the same four signed bytes from memory. */
 #define DOT_KEYS(sum, key, quad)                                                                                                     \
   do {                                                                                                                               \

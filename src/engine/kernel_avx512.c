@@ -9,7 +9,7 @@
 #include "engine/attention.h"
 #include "engine/tiles_avx512.h"
 
-enum { TOKENS = 6, FEW = 4, FUSED = 8 };
+enum { TOKENS = 6, FEW = 4, FUSED = 8, PASSES = 4 };
 
 static inline V four(const uint8_t *a) {
   int32_t word;
@@ -59,34 +59,38 @@ static inline __attribute__((always_inline)) void tile_few(const MatmulJob *j, i
   store_all(j, 0, count, acc);
 }
 
-/* As tile_few, one half of the rows at a time, so that the sums of up to FUSED tokens stay in registers; those over groups stand in
- * memory. */
-static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, int bits, const int count, V table) {
+/* As tile_few, with the sums of a group in registers for up to FUSED tokens; those over groups stand in memory.  A quad is made of its
+ * codes when its turn comes, and what is read of the activations meets both halves: of 64 bytes some CPUs load one a cycle, where
+ * they multiply two.  Weights are asked for while groups of `fetched` are met. */
+static inline __attribute__((always_inline)) void tile_more(const MatmulJob *j, int bits, const int count, V table, FetchAhead ahead, Span fetched) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
-  const FetchAhead ahead = j->p->ahead;
   const int quads = chunk_quads(bits);
   _Alignas(64) int32_t acc[2][FUSED][HALF] = {0};
-  for (int g = 0; g < j->p->groups; g++)
-#pragma GCC unroll 1
-    for (int h = 0; h < 2; h++) {
-      const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits) + h * chunk_bytes(bits);
-      V sum[FUSED];
-      for (int t = 0; t < count; t++) sum[t] = _mm512_setzero_si512();
+  for (int g = 0; g < j->p->groups; g++) {
+    const uint8_t *a = j->a + g * GROUP, *w = tile + group_at(g, bits);
+    bool fetch = g >= fetched.from && g < fetched.to;
+    V sum[2][FUSED];
+    for (int t = 0; t < count; t++) sum[0][t] = sum[1][t] = _mm512_setzero_si512();
 #pragma GCC unroll 16
-      for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
-        V level[8];
-        fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
-        unpack(bits, w, table, level);
+    for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
+      V low[3], high[3];
+      if (fetch) fetch_weights(ahead, w, 2 * (size_t)chunk_bytes(bits));
+      load_codes(bits, w, low);
+      load_codes(bits, w + chunk_bytes(bits), high);
 #pragma GCC unroll 8
-        for (int k = 0; k < quads; k++)
+      for (int k = 0; k < quads; k++) {
+        V l = quad_of(bits, low, k, table), h = quad_of(bits, high, k, table);
 #pragma GCC unroll 8
-          for (int t = 0; t < count; t++) DOT_FOUR(sum[t], a + (size_t)t * j->a_stride + 4 * (q + k), level[k]);
+        for (int t = 0; t < count; t++) DOT_PAIR(sum[0][t], sum[1][t], a + (size_t)t * j->a_stride + 4 * (q + k), l, h);
       }
+    }
+    for (int h = 0; h < 2; h++) {
       V s = scales_of(tile + scales_at(g, bits) + h * HALF);
 #pragma GCC unroll 8
       for (int t = 0; t < count; t++)
-        _mm512_store_si512(acc[h][t], _mm512_add_epi32(load(acc[h][t]), _mm512_mullo_epi32(sum[t], s)));
+        _mm512_store_si512(acc[h][t], _mm512_add_epi32(load(acc[h][t]), _mm512_mullo_epi32(sum[h][t], s)));
     }
+  }
   for (int t = 0; t < count; t++)
     for (int h = 0; h < 2; h++) store_half(j, t, h, load(acc[h][t]));
 }
@@ -130,17 +134,38 @@ void weigh_avx512(const Packed *p, int t, RowSums *out) {
 #undef WEIGH
 }
 
-/* Up to FUSED tokens straight from the codes: each is read and unpacked once. */
-static inline __attribute__((always_inline)) void tile_fused(const MatmulJob *j, int bits, int n, V table) {
+static inline __attribute__((always_inline)) void tile_few_of(const MatmulJob *j, int bits, int n, V table) {
   switch (n) {
-    case 8: tile_more(j, bits, 8, table); break;
-    case 7: tile_more(j, bits, 7, table); break;
-    case 6: tile_more(j, bits, 6, table); break;
-    case 5: tile_more(j, bits, 5, table); break;
     case 4: tile_few(j, bits, 4, table); break;
     case 3: tile_few(j, bits, 3, table); break;
     case 2: tile_few(j, bits, 2, table); break;
     default: tile_few(j, bits, 1, table); break;
+  }
+}
+
+/* FEW to FUSED tokens. */
+static inline __attribute__((always_inline)) void tile_more_of(const MatmulJob *j, int bits, int n, V table, FetchAhead ahead, Span fetched) {
+  switch (n) {
+    case 8: tile_more(j, bits, 8, table, ahead, fetched); break;
+    case 7: tile_more(j, bits, 7, table, ahead, fetched); break;
+    case 6: tile_more(j, bits, 6, table, ahead, fetched); break;
+    case 5: tile_more(j, bits, 5, table, ahead, fetched); break;
+    default: tile_more(j, bits, FEW, table, ahead, fetched); break;
+  }
+}
+
+/* Up to PASSES times as many.  Each pass asks for a part of the next tile, so that memory works through all of them. */
+static inline __attribute__((always_inline)) void tile_passes(const MatmulJob *j, int bits, int n, V table) {
+  int passes = (n + FUSED - 1) / FUSED;
+  FetchAhead ahead = j->p->ahead;
+  if (passes > 1) ahead.far = (int)j->p->tile_bytes;
+  for (int i = 0; i < passes; i++) {
+    Span s = span_of(n, 1, i, passes);
+    MatmulJob part = *j;
+    part.a += (size_t)s.from * j->a_stride;
+    part.x += s.from;
+    part.y += (size_t)s.from * j->y_stride;
+    tile_more_of(&part, bits, s.to - s.from, table, ahead, span_of(j->p->groups, 1, i, passes));
   }
 }
 
@@ -208,21 +233,22 @@ static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
   }
 }
 
-#define FOR_BITS(bits) \
-  case bits:           \
-    if (n <= FUSED) tile_fused(&j, bits, n, table); \
-    else unpack_tile(&j, bits, table, scratch); \
-    break;
+/* All rows of a job, each way in a function of its own: in one they are more than the compiler keeps in registers. */
+#define ROWS(name, CASE)                                                             \
+  static __attribute__((noinline)) void name(MatmulJob j, int n, V table, int8_t *scratch) { \
+    (void)scratch;                                                                   \
+    for (; j.row < j.to; j.row += TILE) FOR_WIDTHS(j.p->bits, CASE)                  \
+  }
+#define FEW_TOKENS(bits) case bits: tile_few_of(&j, bits, n, table); break;
+#define SOME_TOKENS(bits) case bits: tile_passes(&j, bits, n, table); break;
+#define MANY_TOKENS(bits) case bits: unpack_tile(&j, bits, table, scratch), all_tokens(&j, n, scratch); break;
+ROWS(rows_few, FEW_TOKENS)
+ROWS(rows_some, SOME_TOKENS)
+ROWS(rows_many, MANY_TOKENS)
 
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch) {
-  V table = table_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
-  for (int row = from; row < to; row += TILE) {
-    j.row = row;
-    FOR_WIDTHS(p->bits, FOR_BITS)
-    if (n > FUSED) all_tokens(&j, n, scratch);
-  }
+  (n <= FEW ? rows_few : n <= FUSED * PASSES ? rows_some : rows_many)((MatmulJob){p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride}, n, table_of(p), scratch);
 }
 
 int scores_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {

@@ -23,30 +23,31 @@ static inline V select_bits(V mask, V a, V b) { return _mm512_ternarylogic_epi64
 /* What unpack looks levels up in; 8 bits: level 0, to which codes are added. */
 static inline V table_of(const Packed *p) { return p->bits == 8 ? _mm512_set1_epi8(p->level[0]) : load(p->level); }
 
-/* The quads of a chunk as level bytes.  vpermb looks at six bits of an index, and the table repeats itself: what stands above a
+/* Registers of codes that a chunk is. */
+static inline __attribute__((always_inline)) void load_codes(int bits, const uint8_t *w, V c[3]) {
+  for (int i = 0; i < chunk_bytes(bits) / 64; i++) c[i] = load(w + 64 * i);
+}
+
+/* Quad k of a chunk as level bytes.  vpermb looks at six bits of an index, and the table repeats itself: what stands above a
  * code need not be masked. */
+static inline __attribute__((always_inline)) V quad_of(int bits, const V c[3], int k, V table) {
+  const V low2 = _mm512_set1_epi8(3), low4 = _mm512_set1_epi8(15);
+  if (bits == 2) return lookup(table, SHIFTED(c[0], 2 * k));
+  if (bits == 4) return lookup(table, SHIFTED(c[0], 4 * k));
+  if (bits == 8) return _mm512_add_epi8(c[0], table);
+  if (bits == 3 && k < 6) return lookup(table, SHIFTED(c[k / 2], 3 * (k % 2)));
+  if (bits == 3 && k == 6) return lookup(table, select_bits(low2, SHIFTED(c[0], 6), SHIFTED(c[1], 4)));
+  if (bits == 3) return lookup(table, select_bits(low2, SHIFTED(c[2], 6), SHIFTED(c[1], 5)));
+  if (k < 3) return lookup(table, c[k]);
+  return lookup(table, select_bits(low4, select_bits(low2, SHIFTED(c[0], 6), SHIFTED(c[1], 4)), SHIFTED(c[2], 2)));
+}
+
+/* All quads of a chunk. */
 static inline __attribute__((always_inline)) void unpack(int bits, const uint8_t *w, V table, V *q) {
-  V a = load(w);
-  if (bits == 2) {
-    for (int k = 0; k < 4; k++) q[k] = lookup(table, SHIFTED(a, 2 * k));
-  } else if (bits == 3) {
-    V b = load(w + 64), c = load(w + 128);
-    const V low2 = _mm512_set1_epi8(3);
-    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 3));
-    q[2] = lookup(table, b), q[3] = lookup(table, SHIFTED(b, 3));
-    q[4] = lookup(table, c), q[5] = lookup(table, SHIFTED(c, 3));
-    q[6] = lookup(table, select_bits(low2, SHIFTED(a, 6), SHIFTED(b, 4)));
-    q[7] = lookup(table, select_bits(low2, SHIFTED(c, 6), SHIFTED(b, 5)));
-  } else if (bits == 4) {
-    q[0] = lookup(table, a), q[1] = lookup(table, SHIFTED(a, 4));
-  } else if (bits == 6) {
-    V b = load(w + 64), c = load(w + 128);
-    q[0] = lookup(table, a), q[1] = lookup(table, b), q[2] = lookup(table, c);
-    V low = select_bits(_mm512_set1_epi8(3), SHIFTED(a, 6), SHIFTED(b, 4));
-    q[3] = lookup(table, select_bits(_mm512_set1_epi8(15), low, SHIFTED(c, 2)));
-  } else {
-    q[0] = _mm512_add_epi8(a, table);
-  }
+  V c[3];
+  load_codes(bits, w, c);
+#pragma GCC unroll 8
+  for (int k = 0; k < chunk_quads(bits); k++) q[k] = quad_of(bits, c, k, table);
 }
 
 static inline V scales_of(const uint8_t *s) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)s)); }
