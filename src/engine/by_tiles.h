@@ -1,7 +1,7 @@
-/* engine/by_tiles: from the product of one tile to weigh and matmul, for sets that take one token straight from the codes and more from
- * unpacked levels, TOKENS at a time.
+/* engine/by_tiles: from the product of one tile to weigh and matmul, for sets that take some tokens straight from the codes and more
+ * from unpacked levels, TOKENS at a time.
  *
- * Who includes it brings V (the bytes of a register), Book, book_of, unpack, tile_one, tile_many, weigh_tile and more_tokens, and INLINE.
+ * Who includes it brings V (the bytes of a register), Book, book_of, unpack, SOME, tile_one, tile_some, tile_many, weigh_tile and more_tokens, and INLINE.
  */
 #ifndef BURIN_ENGINE_BY_TILES_H
 #define BURIN_ENGINE_BY_TILES_H
@@ -55,21 +55,23 @@ static void weigh(const Packed *p, int t, RowSums *out) {
 #undef WEIGH
 }
 
-#define FOR_BITS(bits) \
-  case bits:           \
-    if (n == 1) tile_one(&j, bits, &book); \
-    else unpack_tile(&j, bits, &book, scratch); \
-    break;
+/* All rows of a job, each way in a function of its own: in one they are more than the compiler keeps in registers. */
+#define ROWS(name, CASE)                                                                                     \
+  static __attribute__((noinline)) void name(MatmulJob j, int n, const Book *book, int8_t *scratch) {        \
+    (void)n, (void)scratch;                                                                                  \
+    for (; j.row < j.to; j.row += TILE) FOR_WIDTHS(j.p->bits, CASE)                                          \
+  }
+#define ONE_TOKEN(bits) case bits: tile_one(&j, bits, book); break;
+#define SOME_TOKENS(bits) case bits: tile_some(&j, bits, n, book); break;
+#define MORE_TOKENS(bits) case bits: unpack_tile(&j, bits, book, scratch), more_tokens(&j, n, scratch); break;
+ROWS(rows_one, ONE_TOKEN)
+ROWS(rows_some, SOME_TOKENS)
+ROWS(rows_more, MORE_TOKENS)
 
 static void matmul(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac,
                    int32_t *y, size_t y_stride, int8_t *scratch) {
   Book book = book_of(p);
-  MatmulJob j = {p, 0, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
-  for (int row = from; row < to; row += TILE) {
-    j.row = row;
-    FOR_WIDTHS(p->bits, FOR_BITS)
-    if (n > 1) more_tokens(&j, n, scratch);
-  }
+  (n == 1 ? rows_one : n <= SOME(p->bits) ? rows_some : rows_more)((MatmulJob){p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride}, n, &book, scratch);
 }
 
 #endif

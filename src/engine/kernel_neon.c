@@ -155,6 +155,9 @@ INLINE void weigh_tile(const Packed *p, int bits, const uint8_t *tile, const Boo
   }
 }
 
+#define SOME(bits) 1
+#define tile_some(j, bits, n, book) tile_one(j, bits, book)
+
 #include "engine/by_tiles.h"
 
 static void more_tokens(const MatmulJob *j, int n, const int8_t *level) { all_tokens(j, j->p->bits, n, level); }

@@ -40,27 +40,29 @@ INLINE V even_level(const Book *b, V code) { return _mm256_add_epi8(b->table, _m
 INLINE V masked(V v, int bits) { return _mm256_and_si256(v, _mm256_set1_epi8((char)bits)); }
 #define SHIFTED(v, s) _mm256_srli_epi16(v, s)
 
-/* The quads of a chunk as level bytes, 8 rows of them. */
+/* Registers of codes that a chunk is, 8 rows of them. */
+INLINE void load_codes(int bits, const uint8_t *w, V c[3]) {
+  for (int i = 0; i < chunk_bytes(bits) / VECTOR; i++) c[i] = load(w + VECTOR * i);
+}
+
+/* Quad k of a chunk as level bytes. */
+INLINE V quad_of(int bits, const V c[3], int k, const Book *book) {
+  if (bits == 2) return lookup(book, SHIFTED(c[0], 2 * k));
+  if (bits == 4) return lookup(book, SHIFTED(c[0], 4 * k));
+  if (bits == 8) return _mm256_add_epi8(book->table, c[0]);
+  if (bits == 3 && k < 6) return lookup(book, SHIFTED(c[k / 2], 3 * (k % 2)));
+  if (bits == 3 && k == 6) return lookup(book, _mm256_or_si256(masked(SHIFTED(c[0], 6), 3), masked(SHIFTED(c[1], 4), 4)));
+  if (bits == 3) return lookup(book, _mm256_or_si256(masked(SHIFTED(c[2], 6), 3), masked(SHIFTED(c[1], 5), 4)));
+  if (k < 3) return even_level(book, masked(c[k], 63));
+  return even_level(book, _mm256_or_si256(_mm256_or_si256(masked(SHIFTED(c[0], 6), 3), masked(SHIFTED(c[1], 4), 12)), masked(SHIFTED(c[2], 2), 48)));
+}
+
+/* All quads of a chunk. */
 INLINE void unpack(int bits, const uint8_t *w, const Book *book, V *q) {
-  V a = load(w);
-  if (bits == 2) {
-    for (int k = 0; k < 4; k++) q[k] = lookup(book, SHIFTED(a, 2 * k));
-  } else if (bits == 3) {
-    V b = load(w + VECTOR), c = load(w + 2 * VECTOR);
-    q[0] = lookup(book, a), q[1] = lookup(book, SHIFTED(a, 3));
-    q[2] = lookup(book, b), q[3] = lookup(book, SHIFTED(b, 3));
-    q[4] = lookup(book, c), q[5] = lookup(book, SHIFTED(c, 3));
-    q[6] = lookup(book, _mm256_or_si256(masked(SHIFTED(a, 6), 3), masked(SHIFTED(b, 4), 4)));
-    q[7] = lookup(book, _mm256_or_si256(masked(SHIFTED(c, 6), 3), masked(SHIFTED(b, 5), 4)));
-  } else if (bits == 4) {
-    q[0] = lookup(book, a), q[1] = lookup(book, SHIFTED(a, 4));
-  } else if (bits == 6) {
-    V b = load(w + VECTOR), c = load(w + 2 * VECTOR);
-    V rest = _mm256_or_si256(_mm256_or_si256(masked(SHIFTED(a, 6), 3), masked(SHIFTED(b, 4), 12)), masked(SHIFTED(c, 2), 48));
-    q[0] = even_level(book, masked(a, 63)), q[1] = even_level(book, masked(b, 63)), q[2] = even_level(book, masked(c, 63)), q[3] = even_level(book, rest);
-  } else {
-    q[0] = _mm256_add_epi8(book->table, a);
-  }
+  V c[3];
+  load_codes(bits, w, c);
+#pragma GCC unroll 8
+  for (int k = 0; k < chunk_quads(bits); k++) q[k] = quad_of(bits, c, k, book);
 }
 
 /* ---- products ---- */
@@ -139,6 +141,45 @@ INLINE void tile_one(const MatmulJob *j, int bits, const Book *book) {
   for (int i = 0; i < PARTS; i++) store_part(j, 0, i, acc[i]);
 }
 
+/* `count` tokens (a constant where it is called) straight from the codes, 8 rows at a time, whose sums stay in registers within a group. */
+INLINE void tile_few(const MatmulJob *j, int bits, const int count, const Book *book, FetchAhead ahead, Span fetched) {
+  const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
+  const int quads = chunk_quads(bits);
+  _Alignas(32) int32_t acc[PARTS][TOKENS][PART] = {0};
+  for (int g = 0; g < j->p->groups; g++)
+#pragma GCC unroll 1
+    for (int i = 0; i < PARTS; i++) {
+      const uint8_t *w = tile + group_at(g, bits) + i / 2 * chunk_bytes(bits) + VECTOR / 2 * (i % 2);
+      bool fetch = i % 2 == 0 && g >= fetched.from && g < fetched.to;
+      V sum[TOKENS];
+      for (int t = 0; t < count; t++) sum[t] = _mm256_setzero_si256();
+#pragma GCC unroll 1
+      for (int q = 0; q < QUADS; q += quads, w += 2 * chunk_bytes(bits)) {
+        const uint8_t *a = j->a + g * GROUP + 4 * q;
+        V c[3];
+        if (fetch) fetch_weights(ahead, w, (size_t)chunk_bytes(bits));
+        load_codes(bits, w, c);
+        V level = quad_of(bits, c, 0, book);
+        for (int t = 0; t < count && quads == 1; t++) sum[t] = add_quad(sum[t], bits, four(a + (size_t)t * j->a_stride), level);
+#pragma GCC unroll 4
+        for (int k = 0; k + 2 <= quads; k += 2) {
+          V l0 = quad_of(bits, c, k, book), l1 = quad_of(bits, c, k + 1, book);
+#pragma GCC unroll 4
+          for (int t = 0; t < count; t++) {
+            const uint8_t *at = a + (size_t)t * j->a_stride + 4 * k;
+            sum[t] = add_pair(sum[t], bits, four(at), l0, four(at + 4), l1);
+          }
+        }
+      }
+      for (int t = 0; t < count; t++) {
+        V *to = (V *)(void *)acc[i][t];
+        *to = _mm256_add_epi32(*to, scaled(sum[t], tile + scales_at(g, bits) + i * PART));
+      }
+    }
+  for (int i = 0; i < PARTS; i++)
+    for (int t = 0; t < count; t++) store_part(j, t, i, load(acc[i][t]));
+}
+
 /* `count` tokens (a constant where it is called) against the levels of half a tile. */
 INLINE void tile_many(const MatmulJob *j, int bits, int token, const int count, const int8_t *levels, int half, NextTile *next) {
   const uint8_t *tile = j->p->tiles + (size_t)(j->row / TILE) * j->p->tile_bytes;
@@ -189,6 +230,26 @@ INLINE void weigh_tile(const Packed *p, int bits, const uint8_t *tile, const Boo
   for (int i = 0; i < PARTS; i++) {
     _mm256_storeu_si256((V *)(out->level + i * PART), level[i]);
     _mm256_storeu_si256((V *)(out->magnitude + i * PART), magnitude[i]);
+  }
+}
+
+/* Most tokens straight from the codes: further ones cost less from levels, and 8 bits need no unpacking. */
+#define SOME(bits) ((bits) == 8 ? 4 : 8)
+
+/* Two to SOME tokens, TOKENS a pass.  Each pass asks for a part of the next tile. */
+INLINE void tile_some(const MatmulJob *j, int bits, int n, const Book *book) {
+  int passes = (n + TOKENS - 1) / TOKENS;
+  FetchAhead ahead = j->p->ahead;
+  if (passes > 1) ahead.far = (int)j->p->tile_bytes;
+  for (int i = 0; i < passes; i++) {
+    Span s = span_of(n, 1, i, passes), fetched = span_of(j->p->groups, 1, i, passes);
+    MatmulJob part = *j;
+    part.a += (size_t)s.from * j->a_stride;
+    part.x += s.from;
+    part.y += (size_t)s.from * j->y_stride;
+    if (s.to - s.from == 4) tile_few(&part, bits, 4, book, ahead, fetched);
+    else if (s.to - s.from == 3) tile_few(&part, bits, 3, book, ahead, fetched);
+    else tile_few(&part, bits, 2, book, ahead, fetched);
   }
 }
 
