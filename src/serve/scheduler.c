@@ -236,7 +236,7 @@ static size_t slot_session(const Lane *l, const Tokens *held, int *at) {
 static bool save_slot(Lane *l, Job *j, Err *err) {
   int at = 0;
   size_t n = slot_session(l, &l->held[j->slot], &at);
-  if (n == 0) return err_set(err, "the slot holds nothing: expected one whose reply has ended, of %d tokens or more, and is still kept", WORTH_SHARING);
+  if (n == 0 || n < l->held[j->slot].n) return err_set(err, "the slot holds nothing: expected one whose reply has ended, of %d tokens or more, and is still kept", WORTH_SHARING);
   Session *part = session_fork(l->cached[at].session, (int)n, err);
   bool ok = part && session_save(part, j->path, &j->file_bytes, err);
   session_free(part);
