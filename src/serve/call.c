@@ -125,14 +125,17 @@ static void common_headers(Call *c, const char *type) {
   if (c->server->o->cors) evhttp_add_header(h, "Access-Control-Allow-Origin", c->server->o->cors);
 }
 
+void utc_text(time_t t, char out[UTC_TEXT]) {
+  struct tm tm;
+  strftime(out, UTC_TEXT, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+}
+
 /* One line a request; nothing of what was asked or answered. */
 static void log_call(const Call *c) {
-  char when[32];
-  time_t t = time(NULL);
-  struct tm tm;
+  char when[UTC_TEXT];
   int prompt = 0, written = 0;
   for (int i = 0; i < c->choices; i++) prompt += c->choice[i].counts.prompt, written += c->choice[i].counts.written;
-  strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+  utc_text(time(NULL), when);
   fprintf(stderr, "%s %s %s %d %.1f ms", when, c->route->method[0] ? c->route->method : "-", c->route->path[0] ? c->route->path : "-", c->status,
           1e3 * (now_seconds() - c->began));
   if (prompt) fprintf(stderr, " %d+%d tokens", prompt, written);

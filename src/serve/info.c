@@ -5,20 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With the members of OpenAI's, of llama-server's and of Anthropic's. */
 static json_t *model_json(Call *c, int i) {
   int n;
   const ServeChip *chip = &server_chips(c->server, &n)[i];
   const ChipShape *s = &chip->chip->shape;
-  return json_pack("{s:s,s:s,s:I,s:s,s:{s:i,s:i,s:s}}", "id", chip->name, "object", "model", "created", (json_int_t)c->created, "owned_by", "burin",
-                   "meta", "n_vocab", s->vocab, "n_ctx_train", s->context, "chip", server_hash(c->server, i));
+  char when[UTC_TEXT];
+  utc_text(c->created, when);
+  return json_pack("{s:s,s:s,s:I,s:s,s:s,s:s,s:s,s:{s:i,s:i,s:s}}", "id", chip->name, "object", "model", "created", (json_int_t)c->created, "owned_by", "burin", "type",
+                   "model", "display_name", chip->name, "created_at", when, "meta", "n_vocab", s->vocab, "n_ctx_train", s->context, "chip", server_hash(c->server, i));
 }
 
 void run_models(Call *c) {
   int n;
-  server_chips(c->server, &n);
+  const ServeChip *chip = server_chips(c->server, &n);
   json_t *list = json_array();
   for (int i = 0; i < n; i++) json_array_append_new(list, model_json(c, i));
-  call_send_json(c, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
+  call_send_json(c, 200, json_pack("{s:s,s:o,s:b,s:s,s:s}", "object", "list", "data", list, "has_more", 0, "first_id", chip[0].name, "last_id", chip[n - 1].name));
 }
 
 void run_model(Call *c) {

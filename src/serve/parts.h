@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct Server Server;
 typedef struct Call Call;
@@ -178,6 +179,8 @@ json_t *token_json(const Call *c, int token, float logprob, bool bytes);
 json_t *probs_json(const Call *c, const TokenProb *p, size_t n); /* a list, as chat completions have it */
 void choice_put_probs(Choice *x, json_t *probs); /* appends to x->probs; takes the list */
 void choice_put_lists(Choice *x, json_t *lists); /* appends an object's lists to those of x->probs; takes the object */
+enum { UTC_TEXT = 32 };
+void utc_text(time_t t, char out[UTC_TEXT]); /* as logs and Anthropic's models say a time */
 /* Sends what went wrong, if anything did, and ends the call; whether it did. */
 bool call_end_failed(Call *c);
 uint64_t random_seed(void);

@@ -109,6 +109,7 @@ for wrong in ({"previous_response_id": "resp_1"}, {"background": True}, {"tools"
 
 claude, asked = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0), {"model": model, "system": "You are brief.", "max_tokens": 24}
 ask = [{"role": "user", "content": "Tell me about a cat."}]
+check(claude.models.list().data[0].id == model and claude.models.retrieve(model).display_name == model, "models of Anthropic's form")
 m = claude.messages.create(**asked, messages=ask, extra_body={"seed": 5, "ignore_eos": True})
 check([x.type for x in m.content] == ["text"] and m.content[0].text == a.choices[0].message.content and m.stop_reason == "max_tokens" and m.usage.output_tokens == 24,
       "a message is the chat's text")
