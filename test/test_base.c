@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -239,6 +240,81 @@ static void sha256_is_sha256(void **s) {
   assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+static void put_line(const char *root, const char *path, const char *line) {
+  char name[512];
+  snprintf(name, sizeof name, "%s/%s", root, path);
+  for (char *slash = strchr(name + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    mkdir(name, 0777);
+    *slash = '/';
+  }
+  FILE *f = fopen(name, "w");
+  assert_non_null(f);
+  assert_true(fputs(line, f) >= 0 && fclose(f) == 0);
+}
+
+static void remove_tree(const char *root) {
+  char command[600];
+  snprintf(command, sizeof command, "rm -r '%s'", root);
+  assert_int_equal(system(command), 0);
+}
+
+/* One CPU a core of those at hand, however siblings are numbered; where nothing is known every CPU counts. */
+static void cores_are_counted_once(void **s) {
+  (void)s;
+  char root[] = "/tmp/burin-cpus-XXXXXX", path[128], line[64];
+  assert_non_null(mkdtemp(root));
+  CpuList all = {8, {0, 1, 2, 3, 4, 5, 6, 7}};
+  assert_int_equal(cpu_cores(&all, root).n, 8);
+  for (int i = 0; i < 8; i++) { /* as servers number them: i and i + 4 */
+    snprintf(path, sizeof path, "sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+    snprintf(line, sizeof line, "%d,%d\n", i % 4, i % 4 + 4);
+    put_line(root, path, line);
+  }
+  CpuList cores = cpu_cores(&all, root), some = {3, {1, 4, 5}};
+  assert_int_equal(cores.n, 4);
+  for (int i = 0; i < 4; i++) assert_int_equal(cores.cpu[i], i);
+  cores = cpu_cores(&some, root);
+  assert_true(cores.n == 2 && cores.cpu[0] == 1 && cores.cpu[1] == 4); /* 5 shares the core of 1; 4 stands alone here */
+  for (int i = 0; i < 8; i++) { /* as desktops do: pairs, and four cores of one thread */
+    snprintf(path, sizeof path, "sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+    snprintf(line, sizeof line, i < 4 ? "%d-%d\n" : "%d\n", i < 4 ? i / 2 * 2 : i, i / 2 * 2 + 1);
+    put_line(root, path, line);
+  }
+  cores = cpu_cores(&all, root);
+  assert_int_equal(cores.n, 6);
+  assert_int_equal(cores.cpu[1], 2);
+  remove_tree(root);
+}
+
+/* The least of a group and those above it, in both versions of control groups; no number is no limit. */
+static void quotas_are_found(void **s) {
+  (void)s;
+  char root[] = "/tmp/burin-cpus-XXXXXX";
+  assert_non_null(mkdtemp(root));
+  assert_int_equal(cpu_quota(root), 0);
+  put_line(root, "proc/self/cgroup", "0::/a/b\n");
+  put_line(root, "sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  assert_int_equal(cpu_quota(root), 0);
+  put_line(root, "sys/fs/cgroup/a/cpu.max", "250000 100000\n");
+  assert_int_equal(cpu_quota(root), 3);
+  put_line(root, "sys/fs/cgroup/a/b/cpu.max", "50000 100000\n");
+  assert_int_equal(cpu_quota(root), 1);
+  put_line(root, "sys/fs/cgroup/a/b/cpu.max", "nonsense\n");
+  assert_int_equal(cpu_quota(root), 3);
+  put_line(root, "proc/self/cgroup", "9:name=systemd:/x\n8:cpuset:/y\n4:cpu,cpuacct:/z\nbroken\n0::/\n");
+  assert_int_equal(cpu_quota(root), 0);
+  put_line(root, "sys/fs/cgroup/cpu/z/cpu.cfs_quota_us", "-1\n");
+  put_line(root, "sys/fs/cgroup/cpu/z/cpu.cfs_period_us", "100000\n");
+  assert_int_equal(cpu_quota(root), 0);
+  put_line(root, "sys/fs/cgroup/cpu/z/cpu.cfs_quota_us", "400000\n");
+  assert_int_equal(cpu_quota(root), 4);
+  put_line(root, "sys/fs/cgroup/cpu.max", "200000 100000\n"); /* a container's own root */
+  assert_int_equal(cpu_quota(root), 2);
+  assert_true(cpu_core_count() >= 1 && cpu_core_count() <= cpu_count() && cpu_count() <= cpu_list().n);
+  remove_tree(root);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(first_error_wins), cmocka_unit_test(arena_gives_aligned_zeros),
@@ -246,6 +322,7 @@ int main(void) {
       cmocka_unit_test(reader_stops_at_the_end), cmocka_unit_test(writer_is_all_or_nothing), cmocka_unit_test(pool_runs_every_piece_once_and_in_order),
       cmocka_unit_test(pool_ends_every_job),
       cmocka_unit_test(spans_cover_without_overlap), cmocka_unit_test(pcg_is_pcg), cmocka_unit_test(sha256_is_sha256),
+      cmocka_unit_test(cores_are_counted_once), cmocka_unit_test(quotas_are_found),
   };
   return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

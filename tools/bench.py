@@ -5,7 +5,7 @@
     build/peer/bin/python tools/bench.py [--shapes tiny,135m,1b,8b] [--rounds 3]
 
 Weights are random on both sides: speed depends on shapes and widths, not on values.  Of each case both systems run in turn, round after
-round, each with 1 and with 2 (all) threads; the best of each counts.  llama.cpp comes from PyPI, built here without OpenMP.
+round, each with 1 thread, one a core and one a CPU; the best of each counts.  llama.cpp comes from PyPI, built here without OpenMP.
 Writes doc/performance.json, doc/performance.svg and the table between the marks in doc/performance.md.
 """
 import argparse, json, os, re, subprocess, tempfile, time
@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BURIN = os.path.join(ROOT, "build/burin")
-THREADS = sorted({1, os.cpu_count()})
+CORES = {open(f"/sys/devices/system/cpu/cpu{c}/topology/thread_siblings_list").read() for c in os.sched_getaffinity(0)}
+THREADS = sorted({1, len(CORES), len(os.sched_getaffinity(0))})
 Q = gguf.GGMLQuantizationType
 # name: layers, dim, ffn, heads, kv_heads, head_dim, vocab, context
 SHAPES = {"tiny": ("stories-260k", 5, 64, 192, 8, 4, 8, 512, 512), "135m": ("smollm2-135m", 30, 576, 1536, 9, 3, 64, 49152, 8192),

@@ -166,7 +166,16 @@ void pool_job(Pool *p, const PoolJob *job, void *arg);
 /* A job of one phase with a piece for each thread. */
 typedef void PoolFn(void *arg, int piece, int pieces);
 void pool_run(Pool *p, PoolFn *fn, void *arg);
-int cpu_count(void);        /* CPUs that this process may use */
+
+/* CPUs by their numbers. */
+typedef struct {
+  int n, cpu[POOL_THREADS];
+} CpuList;
+CpuList cpu_list(void);                                      /* on which this process may run */
+CpuList cpu_cores(const CpuList *all, const char *root);     /* of them the first of each core; root: what stands before /sys ("") */
+int cpu_quota(const char *root); /* whole CPUs that control groups grant this process, by root/proc and root/sys; 0: no limit */
+int cpu_count(void);             /* CPUs that this process may run on, or as many as it is granted, if fewer */
+int cpu_core_count(void);        /* the same of cores */
 
 /* The part of 0..n that falls to one thread, cut at multiples of `unit`. */
 typedef struct {

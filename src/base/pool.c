@@ -123,17 +123,22 @@ static void *worker_main(void *arg) {
   }
 }
 
-/* Where the pool has a thread for each CPU, all but the caller's stay on theirs.  A hint: failure costs speed only. */
-static void pin(const Pool *p, pthread_t id, int thread) {
-  cpu_set_t all, one;
-  if (p->threads != cpu_count() || sched_getaffinity(0, sizeof all, &all) != 0) return;
-  for (int cpu = 0, n = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &all) || n++ != thread) continue;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    pthread_setaffinity_np(id, sizeof one, &one);
-    return;
-  }
+/* Where the pool has a thread for each CPU or core, all but the caller's stay on theirs: those of a process that is granted fewer would
+ * meet others' there.  A hint: failure costs speed only. */
+static CpuList places(int threads) {
+  CpuList all = cpu_list(), none = {0};
+  if (cpu_count() != all.n) return none;
+  if (threads == all.n) return all;
+  all = cpu_cores(&all, "");
+  return threads == all.n ? all : none;
+}
+
+static void pin(const CpuList *places, pthread_t id, int thread) {
+  cpu_set_t one;
+  if (!places->n) return;
+  CPU_ZERO(&one);
+  CPU_SET(places->cpu[thread], &one);
+  pthread_setaffinity_np(id, sizeof one, &one);
 }
 
 Pool *pool_new(int threads, Err *err) {
@@ -144,6 +149,7 @@ Pool *pool_new(int threads, Err *err) {
   Pool *p = mem_alloc(1, sizeof *p, err);
   if (!p) return NULL;
   p->threads = threads;
+  CpuList where = places(threads);
   for (int t = 1; t < threads; t++) {
     Worker *w = mem_alloc(1, sizeof *w, err);
     if (w) *w = (Worker){p, t};
@@ -154,7 +160,7 @@ Pool *pool_new(int threads, Err *err) {
       pool_free(p);
       return NULL;
     }
-    pin(p, p->id[t], t);
+    pin(&where, p->id[t], t);
     p->made++;
   }
   return p;

@@ -1,9 +1,8 @@
-/* base/thread: CPUs and their features, time, progress, random numbers. */
-#define _GNU_SOURCE /* sched affinity */
+/* base/thread: parts of work, features of CPUs, time, progress, random numbers. */
+#define _GNU_SOURCE /* syscall */
 #include "base/base.h"
 
 #include <assert.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -15,18 +14,6 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
-
-/* ---- CPUs ---- */
-
-int cpu_count(void) {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int n = CPU_COUNT(&set);
-    return n > POOL_THREADS ? POOL_THREADS : n;
-  }
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n < 1 ? 1 : n > POOL_THREADS ? POOL_THREADS : (int)n;
-}
 
 Span span_of(int n, int unit, int thread, int threads) {
   assert(n >= 0 && unit > 0);

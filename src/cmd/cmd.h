@@ -66,7 +66,7 @@ typedef struct {
 } MachineOptions;
 #define MACHINE_OPTIONS(m)                                                                                             \
   {"isa", 0, OPT_TEXT, &(m).isa, "NAME", "instruction set: scalar, avx2, avxvnni, avx512, amx or neon (default: the fastest here)"},   \
-  {"threads", 't', OPT_INT, &(m).threads, "N", "threads (default: one a CPU, or one alone where a small model is faster so)"}
+  {"threads", 't', OPT_INT, &(m).threads, "N", "threads (default: one a CPU, or fewer where that is measured to be faster)"}
 bool machine_options(const MachineOptions *m, EngineOptions *out, Err *err);
 
 typedef struct {

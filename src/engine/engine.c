@@ -1,6 +1,7 @@
 /* engine/engine: a chip bound to this machine: kernels, packed weights, threads. */
 #include "engine/state.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -170,38 +171,53 @@ static bool install_all(Engine *e, Err *err) {
   return ok;
 }
 
-/* ---- how many threads: the smallest models are fastest on one ---- */
+/* ---- how many threads: one a CPU or one a core, and for small models fewer ---- */
 
-static const uint64_t SMALL_BYTES = 16 << 20; /* of weights a token; above, one thread does not win */
+static const uint64_t SMALL_BYTES = 16 << 20;  /* of weights a token; above, fewer threads than cores do not win */
+static const uint64_t LARGE_BYTES = 256 << 20; /* above, memory alone decides, which a thread a core asks enough of: a trial would only cost time */
+static const double TRIAL_SECONDS = .02;       /* after which no further step is tried */
 enum { TRIAL_STEPS = 16, TRIAL_ROUNDS = 3 };
 
-/* Seconds of a few decode steps, best of some rounds; 0 with an error. */
+/* Seconds of a decode step, the best of some rounds of a few; 0 with an error. */
 static double trial(Engine *e, Err *err) {
   int context = e->chip->shape.context < TRIAL_STEPS ? e->chip->shape.context : TRIAL_STEPS, token = 0;
   Session *s = session_new(e, context, err);
-  double best = 0;
-  for (int r = 0; s && !err->set && r < TRIAL_ROUNDS; r++) {
+  double best = 0, began = now_seconds(), now = began;
+  for (int r = 0; s && !err->set && r < TRIAL_ROUNDS && now - began < TRIAL_SECONDS; r++) {
     session_truncate(s, 0);
-    double start = now_seconds();
-    for (int i = 0; i < context && session_extend(s, &token, 1, 0, NULL, err); i++) continue;
-    double seconds = now_seconds() - start;
-    if (r == 0 || seconds < best) best = seconds;
+    double start = now;
+    int steps = 0;
+    while (steps < context && now - began < TRIAL_SECONDS && session_extend(s, &token, 1, 0, NULL, err)) steps++, now = now_seconds();
+    if (steps && (best == 0 || (now - start) / steps < best)) best = (now - start) / steps;
   }
   session_free(s);
   return err->set ? 0 : best;
 }
 
-/* Nobody has said how many: measures. */
-static bool choose_threads(Engine *e, Err *err) {
-  if (pool_threads(e->pool) == 1 || engine_bytes_per_token(e) > SMALL_BYTES) return true;
-  double many = trial(e, err);
-  Pool *one = err->set ? NULL : pool_new(1, err), *all = e->pool;
-  if (!one) return false;
-  e->pool = one;
-  bool faster = trial(e, err) < many;
-  if (!faster) e->pool = all;
-  pool_free(faster ? all : one);
+/* The same with another number of threads, which stays where it is faster than `best` (infinite: untried); *faster: whether. */
+static bool try_threads(Engine *e, int threads, double *best, bool *faster, Err *err) {
+  Pool *before = e->pool, *other = pool_new(threads, err);
+  if (!other) return false;
+  e->pool = other;
+  double seconds = *best < INFINITY ? trial(e, err) : 0;
+  *faster = !err->set && seconds < *best;
+  if (*faster) *best = seconds;
+  else e->pool = before;
+  pool_free(*faster ? before : other);
   return !err->set;
+}
+
+/* Nobody has said how many: measures.  Threads that share a core may help each other or not; those of small models wait for each other. */
+static bool choose_threads(Engine *e, Err *err) {
+  int cpus = pool_threads(e->pool), cores = cpu_core_count();
+  uint64_t bytes = engine_bytes_per_token(e);
+  bool small = bytes <= SMALL_BYTES, faster = true;
+  if (cpus == 1 || (!small && cores >= cpus)) return true;
+  double best = bytes > LARGE_BYTES ? INFINITY : trial(e, err);
+  if (err->set || (cores < cpus && !try_threads(e, cores, &best, &faster, err))) return false;
+  for (int n = (cores < cpus ? cores : cpus) / 2; small && n >= 1 && (faster || n * 2 == cores); n /= 2)
+    if (!try_threads(e, n, &best, &faster, err)) return false;
+  return true;
 }
 
 Engine *engine_new(const Chip *chip, const EngineOptions *options, Err *err) {

@@ -11,7 +11,7 @@
 
 typedef struct {
   Isa isa;
-  int threads; /* 0: one a CPU, or one alone where that is measured to be faster */
+  int threads; /* 0: one a CPU, or fewer where that is measured to be faster */
 } EngineOptions;
 
 typedef struct Engine Engine;
