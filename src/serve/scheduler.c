@@ -16,7 +16,6 @@ static const double CACHE_BYTES = 512 << 20; /* of KV cache in sessions that hav
 
 typedef struct {
   Session *session;
-  Tokens fed;
   uint64_t used;
 } Cached;
 
@@ -155,16 +154,24 @@ SlotState scheduler_slot(Scheduler *s, int chip, int slot) {
 
 /* ---- sessions that are kept ---- */
 
-static size_t common(const Tokens *a, const Tokens *b) {
-  size_t n = a->n < b->n ? a->n : b->n, i = 0;
-  while (i < n && a->id[i] == b->id[i]) i++;
+/* Tokens of a prompt or a session, which owns them. */
+typedef struct {
+  const int *id;
+  size_t n;
+} Timeline;
+static Timeline of_tokens(const Tokens *t) { return (Timeline){t->id, t->n}; }
+/* NULL: of a stream that has none yet. */
+static Timeline of_session(const Session *s) { return s ? (Timeline){session_tokens(s), (size_t)session_position(s)} : (Timeline){0}; }
+
+static size_t common(Timeline a, Timeline b) {
+  size_t n = a.n < b.n ? a.n : b.n, i = 0;
+  while (i < n && a.id[i] == b.id[i]) i++;
   return i;
 }
 
 static void drop_cached(Lane *l, int i) {
-  l->cached_tokens -= l->cached[i].fed.n;
+  l->cached_tokens -= (size_t)session_position(l->cached[i].session);
   session_free(l->cached[i].session);
-  tokens_free(&l->cached[i].fed);
   l->cached[i] = l->cached[--l->cached_n];
 }
 
@@ -175,36 +182,44 @@ static void drop_oldest(Lane *l) {
   drop_cached(l, oldest);
 }
 
-static void keep_session(Lane *l, Session *session, Tokens fed) {
-  bool covered = fed.n < WORTH_SHARING || fed.n > l->cached_limit;
+static void keep_session(Lane *l, Session *session) {
+  Timeline held = of_session(session);
+  bool covered = held.n < WORTH_SHARING || held.n > l->cached_limit;
   for (int i = l->cached_n - 1; i >= 0 && !covered; i--) {
-    size_t same = common(&fed, &l->cached[i].fed);
-    if (same == fed.n) covered = true;                           /* another one begins with all of it */
-    else if (same == l->cached[i].fed.n) drop_cached(l, i);      /* it begins with all of another one */
+    Timeline other = of_session(l->cached[i].session);
+    size_t same = common(held, other);
+    if (same == held.n) covered = true;                /* another one begins with all of it */
+    else if (same == other.n) drop_cached(l, i);       /* it begins with all of another one */
   }
   if (covered) {
     session_free(session);
-    tokens_free(&fed);
     return;
   }
-  while (l->cached_n == CACHED_MOST || l->cached_tokens + fed.n > l->cached_limit) drop_oldest(l);
-  l->cached[l->cached_n++] = (Cached){session, fed, ++l->clock};
-  l->cached_tokens += fed.n;
+  while (l->cached_n == CACHED_MOST || l->cached_tokens + held.n > l->cached_limit) drop_oldest(l);
+  l->cached[l->cached_n++] = (Cached){session, ++l->clock};
+  l->cached_tokens += held.n;
+}
+
+/* The kept session that begins most like `t`, *same tokens of it; NULL: none. */
+static Cached *best_cached(Lane *l, Timeline t, size_t *same) {
+  Cached *best = NULL;
+  *same = 0;
+  for (int i = 0; i < l->cached_n; i++) {
+    size_t n = common(t, of_session(l->cached[i].session));
+    if (n > *same) *same = n, best = &l->cached[i];
+  }
+  return best;
 }
 
 /* The session that begins most like a prompt; *wait: one that is being filled will soon begin still more like it. */
 static Session *best_start(Lane *l, const Tokens *prompt, size_t *same, bool *wait) {
-  Session *best = NULL;
-  Cached *hit = NULL;
+  Timeline wanted = of_tokens(prompt);
+  Cached *hit = best_cached(l, wanted, same);
+  Session *best = hit ? hit->session : NULL;
   size_t soon = 0;
-  *same = 0;
-  for (int i = 0; i < l->cached_n; i++) {
-    size_t n = common(prompt, &l->cached[i].fed);
-    if (n > *same) *same = n, best = l->cached[i].session, hit = &l->cached[i];
-  }
   for (int i = 0; i < l->streams; i++) {
     Stream *x = l->stream[i];
-    size_t n = common(prompt, &x->fed), later = x->decoding || x->job->kind == JOB_EMBED ? 0 : common(prompt, &x->job->prompt);
+    size_t n = common(wanted, of_session(x->session)), later = x->decoding || x->job->kind == JOB_EMBED ? 0 : common(wanted, of_tokens(&x->job->prompt));
     if (n > *same) *same = n, best = x->session, hit = NULL;
     if (later > soon) soon = later;
   }
@@ -216,28 +231,24 @@ static Session *best_start(Lane *l, const Tokens *prompt, size_t *same, bool *wa
 
 /* ---- what slots hold, in files ---- */
 
-static bool copy_tokens(Tokens *to, const int *id, size_t n, Err *err) {
-  to->n = 0;
-  for (size_t i = 0; i < n; i++)
-    if (!tokens_put(to, id[i], err)) return false;
+/* The slot holds what the session does; nothing where memory lacks. */
+static bool note_held(Lane *l, int slot, const Session *session, Err *err) {
+  Tokens *held = &l->held[slot];
+  Timeline t = of_session(session);
+  held->n = 0;
+  for (size_t i = 0; i < t.n; i++)
+    if (!tokens_put(held, t.id[i], err)) {
+      held->n = 0;
+      return false;
+    }
   return true;
 }
 
-/* The kept session that begins with most of what a slot held, if any is left; *at: which. */
-static size_t slot_session(const Lane *l, const Tokens *held, int *at) {
-  size_t most = 0;
-  for (int i = 0; i < l->cached_n; i++) {
-    size_t n = common(held, &l->cached[i].fed);
-    if (n > most) most = n, *at = i;
-  }
-  return most;
-}
-
 static bool save_slot(Lane *l, Job *j, Err *err) {
-  int at = 0;
-  size_t n = slot_session(l, &l->held[j->slot], &at);
-  if (n == 0 || n < l->held[j->slot].n) return err_set(err, "the slot holds nothing: expected one whose reply has ended, of %d tokens or more, and is still kept", WORTH_SHARING);
-  Session *part = session_fork(l->cached[at].session, (int)n, err);
+  size_t n;
+  Cached *kept = best_cached(l, of_tokens(&l->held[j->slot]), &n);
+  if (!kept || n < l->held[j->slot].n) return err_set(err, "the slot holds nothing: expected one whose reply has ended, of %d tokens or more, and is still kept", WORTH_SHARING);
+  Session *part = session_fork(kept->session, (int)n, err);
   bool ok = part && session_save(part, j->path, &j->file_bytes, err);
   session_free(part);
   j->slot_tokens = (int)n;
@@ -245,26 +256,20 @@ static bool save_slot(Lane *l, Job *j, Err *err) {
 }
 
 static bool restore_slot(Lane *l, Job *j, Err *err) {
-  Tokens fed = {0};
   Session *session = session_load(l->chip->engine, j->path, 0, &j->file_bytes, err);
   if (!session) return false;
-  size_t n = (size_t)session_position(session);
-  j->slot_tokens = (int)n;
-  if (!copy_tokens(&fed, session_tokens(session), n, err) || !copy_tokens(&l->held[j->slot], session_tokens(session), n, err)) {
-    session_free(session);
-    tokens_free(&fed);
-    return false;
-  }
-  keep_session(l, session, fed);
-  return true;
+  j->slot_tokens = session_position(session);
+  bool ok = note_held(l, j->slot, session, err);
+  keep_session(l, session);
+  return ok;
 }
 
 /* A session that goes on with another slot's words stays. */
 static bool erase_slot(Lane *l, Job *j) {
   Tokens *held = &l->held[j->slot];
-  int at = 0;
-  size_t n = slot_session(l, held, &at);
-  if (n && n == held->n && n == l->cached[at].fed.n) drop_cached(l, at);
+  size_t n;
+  Cached *kept = best_cached(l, of_tokens(held), &n);
+  if (kept && n == held->n && n == (size_t)session_position(kept->session)) drop_cached(l, (int)(kept - l->cached));
   j->slot_tokens = (int)held->n;
   held->n = 0;
   return true;
@@ -323,7 +328,7 @@ static bool open_session(Lane *l, Stream *x, Err *err) {
   bool wait;
   Session *from = j->kind == JOB_EMBED ? NULL : best_start(l, &j->prompt, &same, &wait);
   x->session = from ? session_fork(from, (int)same, err) : session_new(l->chip->engine, 0, err);
-  return x->session && (!from || copy_tokens(&x->fed, j->prompt.id, same, err));
+  return x->session != NULL;
 }
 
 /* The stream goes; its job is handed back, and its session is kept where it may serve others. */
@@ -335,13 +340,11 @@ static void close_stream(Scheduler *s, Lane *l, Stream *x, Finish finish) {
       break;
     }
   if (x->session && x->job->kind != JOB_EMBED && finish != FINISH_ERROR) {
-    Tokens *held = &l->held[x->job->counts.slot];
-    Err none = {0};
-    if (!copy_tokens(held, x->fed.id, x->fed.n, &none)) held->n = 0;
-    keep_session(l, x->session, x->fed);
+    Err none = {0}; /* it costs the slot its memory, not the reply */
+    note_held(l, x->job->counts.slot, x->session, &none);
+    keep_session(l, x->session);
   } else {
     session_free(x->session);
-    tokens_free(&x->fed);
   }
   pthread_mutex_lock(&s->lock);
   x->job->err = x->err;
@@ -389,9 +392,9 @@ static void admit(Scheduler *s, int lane) {
       continue;
     }
     pthread_mutex_lock(&s->lock);
-    j->counts.cached = (int)x->fed.n;
+    j->counts.cached = session_position(x->session);
     s->counts.prompt_tokens += j->prompt.n;
-    s->counts.cached_tokens += x->fed.n;
+    s->counts.cached_tokens += (uint64_t)j->counts.cached;
     pthread_mutex_unlock(&s->lock);
   }
 }
@@ -420,10 +423,10 @@ static int plan_step(Lane *l, int *chunk) {
   for (int i = 0; i < l->streams && budget > 0; i++) {
     Stream *x = l->stream[i];
     if (x->decoding || (x->job->kind == JOB_EMBED && embeds)) continue;
-    int left = (int)(x->job->prompt.n - x->fed.n), k = left < budget ? left : budget;
+    int in = session_position(x->session), left = (int)x->job->prompt.n - in, k = left < budget ? left : budget;
     bool last = k == left;
     embeds |= x->job->kind == JOB_EMBED;
-    l->append[n++] = (Append){x->session, x->job->prompt.id + x->fed.n, k, last && x->job->kind != JOB_EMBED, x->job->kind == JOB_EMBED ? l->hidden : NULL};
+    l->append[n++] = (Append){x->session, x->job->prompt.id + in, k, last && x->job->kind != JOB_EMBED, x->job->kind == JOB_EMBED ? l->hidden : NULL};
     budget -= k;
     *chunk += k;
   }
@@ -448,9 +451,8 @@ static void note_appended(Lane *l, int n) {
   for (int i = 0; i < n; i++) {
     const Append *a = &l->append[i];
     Stream *x = stream_of(l, a->session);
-    for (int k = 0; k < a->n && !x->err.set; k++) tokens_put(&x->fed, a->tokens[k], &x->err);
     if (a->hidden) stream_hidden(x, a->hidden, a->n, l->chip->chip->shape.dim);
-    if (x->job->kind == JOB_EMBED && x->fed.n == x->job->prompt.n) x->finish = FINISH_STOP;
+    if (x->job->kind == JOB_EMBED && (size_t)session_position(x->session) == x->job->prompt.n) x->finish = FINISH_STOP;
     if (x->err.set) x->finish = FINISH_ERROR;
     if (a->logits) x->decoding = true;
     x->sampled = false;

@@ -12,7 +12,6 @@ typedef struct {
 typedef struct {
   Job *job;
   Session *session;
-  Tokens fed;          /* what the session holds */
   bool decoding;       /* the prompt is in; `next` goes in with the next step */
   int written;         /* tokens of the reply */
   bool sampled;        /* next is new: its text is not written yet */
@@ -38,7 +37,7 @@ typedef struct {
 } Stream;
 
 bool stream_open(Stream *s, Job *j, const ServeChip *c, Err *err);
-/* Frees all but session and fed, which the caller takes or frees. */
+/* Frees all but the session, which the caller takes or frees. */
 void stream_close(Stream *s);
 /* Masks of what the next token may be. */
 void stream_prepare(Stream *s);
