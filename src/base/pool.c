@@ -127,7 +127,7 @@ static void *worker_main(void *arg) {
  * meet others' there.  A hint: failure costs speed only. */
 static CpuList places(int threads) {
   CpuList all = cpu_list(), none = {0};
-  if (cpu_count() != all.n) return none;
+  if (threads == 1 || cpu_count() != all.n) return none;
   if (threads == all.n) return all;
   all = cpu_cores(&all, "");
   return threads == all.n ? all : none;

@@ -1,7 +1,6 @@
 /* engine/engine: a chip bound to this machine: kernels, packed weights, threads. */
 #include "engine/state.h"
 
-#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -194,17 +193,25 @@ static double trial(Engine *e, Err *err) {
   return err->set ? 0 : best;
 }
 
-/* The same with another number of threads, which stays where it is faster than `best` (infinite: untried); *faster: whether. */
+/* The same with another number of threads, which stays where it is faster than `best`; *faster: whether. */
 static bool try_threads(Engine *e, int threads, double *best, bool *faster, Err *err) {
   Pool *before = e->pool, *other = pool_new(threads, err);
   if (!other) return false;
   e->pool = other;
-  double seconds = *best < INFINITY ? trial(e, err) : 0;
+  double seconds = trial(e, err);
   *faster = !err->set && seconds < *best;
   if (*faster) *best = seconds;
   else e->pool = before;
   pool_free(*faster ? before : other);
   return !err->set;
+}
+
+static bool use_threads(Engine *e, int threads, Err *err) {
+  Pool *p = pool_new(threads, err);
+  if (!p) return false;
+  pool_free(e->pool);
+  e->pool = p;
+  return true;
 }
 
 /* Nobody has said how many: measures.  Threads that share a core may help each other or not; those of small models wait for each other. */
@@ -213,7 +220,8 @@ static bool choose_threads(Engine *e, Err *err) {
   uint64_t bytes = engine_bytes_per_token(e);
   bool small = bytes <= SMALL_BYTES, faster = true;
   if (cpus == 1 || (!small && cores >= cpus)) return true;
-  double best = bytes > LARGE_BYTES ? INFINITY : trial(e, err);
+  if (bytes > LARGE_BYTES) return use_threads(e, cores, err);
+  double best = trial(e, err);
   if (err->set || (cores < cpus && !try_threads(e, cores, &best, &faster, err))) return false;
   for (int n = (cores < cpus ? cores : cpus) / 2; small && n >= 1 && (faster || n * 2 == cores); n /= 2)
     if (!try_threads(e, n, &best, &faster, err)) return false;

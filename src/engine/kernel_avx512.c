@@ -161,10 +161,7 @@ static inline __attribute__((always_inline)) void tile_passes(const MatmulJob *j
   if (passes > 1) ahead.far = (int)j->p->tile_bytes;
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes);
-    MatmulJob part = *j;
-    part.a += (size_t)s.from * j->a_stride;
-    part.x += s.from;
-    part.y += (size_t)s.from * j->y_stride;
+    MatmulJob part = job_from(j, s.from);
     tile_more_of(&part, bits, s.to - s.from, table, ahead, span_of(j->p->groups, 1, i, passes));
   }
 }

@@ -80,6 +80,15 @@ typedef struct {
   size_t y_stride;
 } MatmulJob;
 
+/* The same of the tokens from `token` on. */
+static inline MatmulJob job_from(const MatmulJob *j, int token) {
+  MatmulJob part = *j;
+  part.a += (size_t)token * j->a_stride;
+  part.x += token;
+  part.y += (size_t)token * j->y_stride;
+  return part;
+}
+
 /* A case for every width of codes, so that it is a constant in what the case calls. */
 #define FOR_WIDTHS(bits, CASE) \
   switch (bits) { CASE(2) CASE(3) CASE(4) CASE(6) CASE(8) }

@@ -32,25 +32,33 @@ static inline KvCell kv_cell(const uint8_t *cell, int head_dim) {
   return (KvCell){(const int8_t *)cell, (const int8_t *)cell + part, step, step + KV_PAGE};
 }
 
+/* Where the key and the value of position `at` begin in a cell: dimensions stand 16 positions and 4 apart. */
+static inline uint8_t *kv_key_at(uint8_t *cell, int head_dim, int at) { return cell + (size_t)(at / KV_BLOCK) * kv_quads(head_dim) * 64 + at % KV_BLOCK * 4; }
+static inline uint8_t *kv_value_at(uint8_t *cell, int head_dim, int at) {
+  return cell + kv_part_bytes(head_dim) + (size_t)(at / 4) * kv_quads(head_dim) * 16 + at % 4;
+}
+static inline void kv_put_steps(uint8_t *cell, int head_dim, int at, uint16_t k, uint16_t v) {
+  uint16_t *step = (uint16_t *)(void *)(cell + 2 * kv_part_bytes(head_dim));
+  step[at] = k;
+  step[KV_PAGE + at] = v;
+}
+
 /* Puts the key and the value of position `at` (0 .. KV_PAGE - 1) into a cell. */
 static inline void kv_store(uint8_t *cell, int head_dim, int at, const int8_t *k, Step k_step, const int8_t *v, Step v_step) {
-  size_t quads = kv_quads(head_dim), part = kv_part_bytes(head_dim), i = (size_t)at;
-  uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
+  uint8_t *key = kv_key_at(cell, head_dim, at), *value = kv_value_at(cell, head_dim, at);
   for (size_t d = 0; d < (size_t)head_dim; d++) value[4 * d] = (uint8_t)v[d];
   for (size_t d = 0; d < (size_t)head_dim; d += 4) memcpy(key + 16 * d, k + d, (size_t)head_dim - d < 4 ? (size_t)head_dim - d : 4);
-  uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
-  step[i] = step_pack(k_step);
-  step[KV_PAGE + i] = step_pack(v_step);
+  kv_put_steps(cell, head_dim, at, step_pack(k_step), step_pack(v_step));
 }
 
 /* Zeros in place of what stands at position `at`. */
 static inline void kv_clear(uint8_t *cell, int head_dim, int at) {
-  size_t quads = kv_quads(head_dim), part = kv_part_bytes(head_dim), i = (size_t)at;
-  uint8_t *key = cell + i / KV_BLOCK * quads * 64 + i % KV_BLOCK * 4, *value = cell + part + i / 4 * quads * 16 + i % 4;
-  for (size_t d = 0; d < 4 * quads; d++) value[4 * d] = 0;
-  for (size_t q = 0; q < quads; q++) memset(key + 64 * q, 0, 4);
-  uint16_t *step = (uint16_t *)(void *)(cell + 2 * part);
-  step[i] = step[KV_PAGE + i] = 0;
+  uint8_t *key = kv_key_at(cell, head_dim, at), *value = kv_value_at(cell, head_dim, at);
+  for (size_t q = 0; q < kv_quads(head_dim); q++) {
+    memset(key + 64 * q, 0, 4);
+    for (size_t d = 4 * q; d < 4 * q + 4; d++) value[4 * d] = 0;
+  }
+  kv_put_steps(cell, head_dim, at, 0, 0);
 }
 
 /* One head of one layer through the pages of a session. */

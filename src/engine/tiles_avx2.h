@@ -243,10 +243,7 @@ INLINE void tile_some(const MatmulJob *j, int bits, int n, const Book *book) {
   if (passes > 1) ahead.far = (int)j->p->tile_bytes;
   for (int i = 0; i < passes; i++) {
     Span s = span_of(n, 1, i, passes), fetched = span_of(j->p->groups, 1, i, passes);
-    MatmulJob part = *j;
-    part.a += (size_t)s.from * j->a_stride;
-    part.x += s.from;
-    part.y += (size_t)s.from * j->y_stride;
+    MatmulJob part = job_from(j, s.from);
     if (s.to - s.from == 4) tile_few(&part, bits, 4, book, ahead, fetched);
     else if (s.to - s.from == 3) tile_few(&part, bits, 3, book, ahead, fetched);
     else tile_few(&part, bits, 2, book, ahead, fetched);

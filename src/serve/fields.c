@@ -11,6 +11,13 @@ const json_t *field(const Call *c, const char *key) {
   return json_is_null(v) ? NULL : v;
 }
 
+json_t *body_without(Call *c, const char *const *key, size_t n) {
+  json_t *body = json_copy(c->body);
+  if (!body) call_problem(c, 503, "server_error", NULL, "out of memory");
+  for (size_t i = 0; body && i < n; i++) json_object_del(body, key[i]);
+  return body;
+}
+
 bool field_int(Call *c, const char *key, json_int_t low, json_int_t high, int *out) {
   const json_t *v = field(c, key);
   if (!v) return true;

@@ -34,11 +34,12 @@ static void put_tokens(const Call *c, json_t *o, const TokenProb *p, size_t n) {
   if (c->logprobs > 0 && n) json_object_set_new(o, "completion_probabilities", probs_json(c, p, n));
 }
 
-static int slot_number(const Choice *x) { return x->job->chip * server_options(x->call->server)->slots + x->counts.slot; }
+/* A slot's number among those of all chips. */
+static int slot_number(const Choice *x, int slot) { return x->job->chip * server_options(x->call->server)->slots + slot; }
 
 /* What both a piece and the end of a reply say. */
 static json_t *reply_json(const Choice *x, json_t *content, bool stop) {
-  return json_pack("{s:i,s:o,s:b,s:i,s:i,s:i}", "index", x->job->index, "content", content, "stop", stop, "id_slot", slot_number(x), "tokens_predicted",
+  return json_pack("{s:i,s:o,s:b,s:i,s:i,s:i}", "index", x->job->index, "content", content, "stop", stop, "id_slot", slot_number(x, x->counts.slot), "tokens_predicted",
                    x->counts.written, "tokens_evaluated", x->counts.prompt);
 }
 
@@ -152,7 +153,7 @@ static void slot_end(Call *c) {
     call_bad(c, NULL, "%s", strncmp(j->err.text, folder, n) == 0 && j->err.text[n] == '/' ? j->err.text + n + 1 : j->err.text);
   }
   if (call_end_failed(c)) return;
-  json_t *o = json_pack("{s:i}", "id_slot", j->chip * server_options(c->server)->slots + j->slot);
+  json_t *o = json_pack("{s:i}", "id_slot", slot_number(x, j->slot));
   if (j->kind == JOB_ERASE) {
     json_object_set_new(o, "n_erased", json_integer(j->slot_tokens));
   } else {

@@ -13,7 +13,7 @@ static json_t *parts_of(Call *c, const char *key, const json_t *content) {
   json_t *parts = json_array();
   const json_t *block;
   size_t i;
-  if (json_is_string(content)) json_array_append_new(parts, json_pack("{s:s,s:O}", "type", "text", "text", content));
+  if (json_is_string(content)) json_array_append_new(parts, text_part(content));
   else if (content && !json_is_array(content)) call_bad(c, key, "%s: content: expected a string or a list of blocks", key);
   json_array_foreach(content, i, block) {
     const json_t *text = json_object_get(block, "text");
@@ -22,7 +22,7 @@ static json_t *parts_of(Call *c, const char *key, const json_t *content) {
       call_bad(c, key, "%s: content: expected blocks of type text, found '%.40s'", key, type ? type : "?");
       break;
     }
-    json_array_append_new(parts, json_pack("{s:s,s:O}", "type", "text", "text", text));
+    json_array_append_new(parts, text_part(text));
   }
   if (!c->problem.status) return parts;
   json_decref(parts);
@@ -56,7 +56,7 @@ static bool put_use(Call *c, const json_t *block, json_t *calls) {
 static bool put_block(Call *c, const json_t *block, bool user, json_t *parts, json_t *calls, json_t *messages) {
   const char *type = json_text(block, "type");
   if (text_is(type, "text") && json_is_string(json_object_get(block, "text")))
-    return json_array_append_new(parts, json_pack("{s:s,s:O}", "type", "text", "text", json_object_get(block, "text"))) == 0;
+    return json_array_append_new(parts, text_part(json_object_get(block, "text"))) == 0;
   if (!user && (text_is(type, "thinking") || text_is(type, "redacted_thinking"))) return true; /* of another model: not for this one's eyes */
   if (!user && text_is(type, "tool_use")) return put_use(c, block, calls);
   if (user && text_is(type, "tool_result")) {
@@ -168,10 +168,8 @@ static bool set_stops(Call *c, json_t *chat) {
 static bool chat_of_messages(Call *c) {
   static const char *const other[] = {"system", "tools", "tool_choice", "parallel_tool_calls", "stop", "stop_sequences", "n", "max_completion_tokens",
                                       "stream_options", "response_format", "output_config", "output_format", "logprobs", "top_logprobs"};
-  json_t *chat = json_copy(c->body);
-  if (!chat) return call_problem(c, 503, "server_error", NULL, "out of memory");
-  for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(chat, other[i]);
-  if (!set_messages(c, chat) || !set_tools(c, chat) || !set_tool_choice(c, chat) || !set_format(c, chat) || !set_stops(c, chat)) {
+  json_t *chat = body_without(c, other, sizeof other / sizeof *other);
+  if (!chat || !set_messages(c, chat) || !set_tools(c, chat) || !set_tool_choice(c, chat) || !set_format(c, chat) || !set_stops(c, chat)) {
     json_decref(chat);
     return false;
   }

@@ -131,6 +131,9 @@ void call_free(Call *c);
 /* A member that is a string; NULL where there is none. */
 static inline const char *json_text(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
 static inline bool text_is(const char *s, const char *what) { return s && strcmp(s, what) == 0; }
+static inline json_t *text_part(const json_t *text) { return json_pack("{s:s,s:O}", "type", "text", "text", text); } /* of a chat's content */
+/* A copy of the body without n of its members; NULL after a problem. */
+json_t *body_without(Call *c, const char *const *key, size_t n);
 
 /* ---- fields of the body; absent and null leave *out as it is ---- */
 const json_t *field(const Call *c, const char *key);

@@ -27,7 +27,7 @@ static json_t *content_of(Call *c, const json_t *content) {
       json_decref(parts);
       return NULL;
     }
-    json_array_append_new(parts, json_pack("{s:s,s:O}", "type", "text", "text", text));
+    json_array_append_new(parts, text_part(text));
   }
   return parts;
 }
@@ -176,13 +176,9 @@ static bool responses_request(Call *c) {
   static const char *const other[] = {"input", "instructions", "text", "tools", "n", "max_tokens", "max_completion_tokens", "stream_options", "response_format"};
   int most = -1;
   if (!check_rest(c) || !field_int(c, "max_output_tokens", 1, INT32_MAX, &most)) return false;
-  json_t *messages = messages_of(c), *chat = messages ? json_copy(c->body) : NULL;
-  if (messages && !chat) {
-    json_decref(messages);
-    return call_problem(c, 503, "server_error", NULL, "out of memory");
-  }
-  for (size_t i = 0; chat && i < sizeof other / sizeof *other; i++) json_object_del(chat, other[i]);
-  if (chat) json_object_set_new(chat, "messages", messages);
+  json_t *messages = messages_of(c), *chat = messages ? body_without(c, other, sizeof other / sizeof *other) : NULL;
+  if (chat) json_object_set(chat, "messages", messages);
+  json_decref(messages);
   if (most >= 0) json_object_set_new(chat, "max_tokens", json_integer(most));
   if (!chat || !set_tools(c, chat) || !set_format(c, chat) || !set_logprobs(c, chat)) {
     json_decref(chat);
