@@ -232,20 +232,23 @@ static void all_tokens(const MatmulJob *j, int n, const int8_t *level) {
 
 /* All rows of a job, each way in a function of its own: in one they are more than the compiler keeps in registers. */
 #define ROWS(name, CASE)                                                             \
-  static __attribute__((noinline)) void name(MatmulJob j, int n, V table, int8_t *scratch) { \
+  static __attribute__((noinline)) void name(MatmulJob *j, int n, V table, int8_t *scratch) { \
     (void)scratch;                                                                   \
-    for (; j.row < j.to; j.row += TILE) FOR_WIDTHS(j.p->bits, CASE)                  \
+    for (; j->row < j->to; j->row += TILE) FOR_WIDTHS(j->p->bits, CASE)              \
   }
-#define FEW_TOKENS(bits) case bits: tile_few_of(&j, bits, n, table); break;
-#define SOME_TOKENS(bits) case bits: tile_passes(&j, bits, n, table); break;
-#define MANY_TOKENS(bits) case bits: unpack_tile(&j, bits, table, scratch), all_tokens(&j, n, scratch); break;
+#define FEW_TOKENS(bits) case bits: tile_few_of(j, bits, n, table); break;
+#define SOME_TOKENS(bits) case bits: tile_passes(j, bits, n, table); break;
+#define MANY_TOKENS(bits) case bits: unpack_tile(j, bits, table, scratch), all_tokens(j, n, scratch); break;
 ROWS(rows_few, FEW_TOKENS)
 ROWS(rows_some, SOME_TOKENS)
 ROWS(rows_many, MANY_TOKENS)
 
 void matmul_avx512(const Packed *p, int from, int to, const int8_t *a, size_t a_stride, int n, const Scale *x, int frac, int32_t *y,
                    size_t y_stride, int8_t *scratch) {
-  (n <= FEW ? rows_few : n <= FUSED * PASSES ? rows_some : rows_many)((MatmulJob){p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride}, n, table_of(p), scratch);
+  MatmulJob j = {p, from, to, (const uint8_t *)a, a_stride, x, frac, y, y_stride};
+  if (n <= FEW) rows_few(&j, n, table_of(p), scratch);
+  else if (n <= FUSED * PASSES) rows_some(&j, n, table_of(p), scratch);
+  else rows_many(&j, n, table_of(p), scratch);
 }
 
 int scores_avx512(const KvCells *kv, const int8_t *q, const Step *q_step, int heads, int from, int to, int32_t *z, size_t stride, int32_t *top) {
